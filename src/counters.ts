@@ -1,0 +1,77 @@
+/**
+ * What a node counts, as plain numbers: cheap enough for the hot path. admin/metrics.ts reads them when it is asked.
+ * Every cause for which a message can be dropped has a counter of its own.
+ */
+
+/** Why a message did not go on, as the label `cause` of `supermq_messages_dropped_total`. */
+export interface DropCounters {
+  /** A published topic lies behind the walls (`$…`, `_INBOX`). */
+  forbiddenTopic: number;
+  /** The bus was disconnected. */
+  busDisconnected: number;
+  /** The message and its properties are larger than the bus carries now. */
+  tooLargeForBus: number;
+  /** A message from the bus has a subject or properties that no MQTT client could have sent. */
+  notMqtt: number;
+  /** The subscriber's waiting bytes were at their limit. */
+  slowSubscriber: number;
+  /** The packet is larger than the subscriber's Maximum Packet Size. */
+  tooLargeForSubscriber: number;
+}
+
+export interface Counters {
+  connectionsAccepted: number;
+  /** Refused before CONNECT was read: the node was full. */
+  connectionsRefused: number;
+  /** CONNACK with success. */
+  connectsAccepted: number;
+  connectsRefused: number;
+  /** Connections ended because their client connected again, here or on another node. */
+  takeovers: number;
+  keepAliveTimeouts: number;
+  /** Connections closed for a broken rule of the protocol. */
+  protocolErrors: number;
+  /** Connections closed by a fault of ours: each one is a bug. */
+  internalErrors: number;
+  messagesReceived: number;
+  messagesDelivered: number;
+  bytesReceived: number;
+  bytesSent: number;
+  /** Messages handed to the bus, and taken from it: once per matching filter of this node. */
+  busPublished: number;
+  busReceived: number;
+  busReconnects: number;
+  /** RETAIN flags of MQTT 3.x publishers on messages that were delivered but not retained. */
+  retainIgnored: number;
+  readonly dropped: DropCounters;
+}
+
+/** All zero. */
+export function makeCounters(): Counters {
+  return {
+    connectionsAccepted: 0,
+    connectionsRefused: 0,
+    connectsAccepted: 0,
+    connectsRefused: 0,
+    takeovers: 0,
+    keepAliveTimeouts: 0,
+    protocolErrors: 0,
+    internalErrors: 0,
+    messagesReceived: 0,
+    messagesDelivered: 0,
+    bytesReceived: 0,
+    bytesSent: 0,
+    busPublished: 0,
+    busReceived: 0,
+    busReconnects: 0,
+    retainIgnored: 0,
+    dropped: {
+      forbiddenTopic: 0,
+      busDisconnected: 0,
+      tooLargeForBus: 0,
+      notMqtt: 0,
+      slowSubscriber: 0,
+      tooLargeForSubscriber: 0,
+    },
+  };
+}
