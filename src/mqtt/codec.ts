@@ -1,0 +1,312 @@
+/**
+ * Bytes to packets and back for all but PUBLISH and its acknowledgements; the only file that knows mqtt-packet. Input
+ * is one whole packet per call, as framing.ts cuts them; it is validated before it is decoded, so a packet that comes
+ * out keeps all rules that do not depend on state. Nothing that comes out shares memory with what went in.
+ */
+
+import {
+  generate,
+  type IConnackPacket,
+  type IConnectPacket,
+  type IDisconnectPacket,
+  parser as openParser,
+  type Packet,
+  type Parser,
+  writeToStream,
+} from 'mqtt-packet';
+import type {
+  AuthPacket,
+  ClientPacket,
+  ConnackOptions,
+  ConnectPacket,
+  DisconnectPacket,
+  SubscribePacket,
+  SubscriptionRequest,
+  UnsubscribePacket,
+  WillDefinition,
+} from './packet.ts';
+import { PacketType, type ProtocolVersion } from './packet.ts';
+import type { WillProperties } from './properties.ts';
+import {
+  connackReason,
+  connackReturnCode,
+  disconnectReason,
+  MqttError,
+  malformed,
+  protocolError,
+  Reason,
+  type ReasonCode,
+} from './reason.ts';
+import {
+  validateAuth,
+  validateConnect,
+  validateDisconnect,
+  validatePingreq,
+  validateSubscribe,
+  validateUnsubscribe,
+} from './validate.ts';
+
+// Saves mqtt-packet from making 65,536 buffers, one per 16-bit number, with the first packet it writes.
+writeToStream.cacheNumbers = false;
+
+/** Session Expiry Interval that means never. */
+const neverExpires = 0xffffffff;
+
+/** PINGRESP, the same for all. */
+export const pingresp: Buffer = Buffer.from([PacketType.pingresp << 4, 0]);
+
+/**
+ * Decodes the first packet of a connection. `frame` is exactly one packet, `bodyOffset` where its fixed header ends.
+ * @throws UnsupportedVersionError for a protocol level that is not spoken here, MqttError for any other breach
+ */
+export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket {
+  // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
+  if (packetType(frame) !== PacketType.connect) throw protocolError('the first packet is not a CONNECT');
+  const { version, willProperties } = validateConnect(frame, bodyOffset);
+  // A parser keeps the last CONNECT it has read, password included; so this one lives no longer than the call.
+  const packet = new PacketParser(version).parse(frame, 'connect');
+  const { properties = {}, clean: cleanStart = false } = packet;
+  return {
+    cmd: 'connect',
+    version,
+    clientId: packet.clientId,
+    cleanStart,
+    keepAliveSeconds: packet.keepalive ?? 0,
+    username: packet.username,
+    password: copyOf(packet.password),
+    will: willDefinition(packet, willProperties),
+    // [MQTT5 §3.1.2.11.2] [MQTT311 3.1.2-6]
+    sessionExpirySeconds: properties.sessionExpiryInterval ?? (version === 5 || cleanStart ? 0 : neverExpires),
+    receiveMaximum: properties.receiveMaximum ?? 65_535, // [MQTT5 §3.1.2.11.3]
+    maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
+    topicAliasMaximum: properties.topicAliasMaximum ?? 0, // [MQTT5 3.1.2-27]
+    requestResponseInformation: properties.requestResponseInformation ?? false,
+    requestProblemInformation: properties.requestProblemInformation ?? true,
+    authenticationMethod: properties.authenticationMethod,
+    authenticationData: copyOf(properties.authenticationData),
+  };
+}
+
+/**
+ * Decodes a later packet of a client, unless it is a PUBLISH or an acknowledgement of one. `frame` is exactly one
+ * packet, `bodyOffset` where its fixed header ends.
+ */
+export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, bodyOffset: number): ClientPacket {
+  const type = packetType(frame);
+  switch (type) {
+    case PacketType.subscribe:
+      validateSubscribe(version, frame, bodyOffset);
+      return subscribePacket(version, frame);
+    case PacketType.unsubscribe:
+      validateUnsubscribe(version, frame, bodyOffset);
+      return unsubscribePacket(version, frame);
+    case PacketType.pingreq:
+      validatePingreq(frame, bodyOffset);
+      return { cmd: 'pingreq' };
+    case PacketType.disconnect:
+      validateDisconnect(version, frame, bodyOffset);
+      return disconnectPacket(version, frame);
+    case PacketType.auth:
+      validateAuth(version, frame, bodyOffset);
+      return authPacket(version, frame);
+    case 0: // [MQTT5 §2.1.2] [MQTT311 §2.2.1]
+      throw malformed('packet type 0');
+    default: // CONNACK, SUBACK, UNSUBACK, PINGRESP are the server's; the rest does not come here. [MQTT5 §3]
+      throw protocolError(`packet type ${type} from a client`);
+  }
+}
+
+/** CONNACK that accepts a client. [MQTT5 3.1.4-5] [MQTT311 3.1.4-4] */
+export function encodeConnack(version: ProtocolVersion, options: ConnackOptions): Buffer {
+  const { sessionPresent } = options;
+  if (version !== 5) return generate({ cmd: 'connack', returnCode: 0, sessionPresent }, { protocolVersion: version });
+  const properties = connackProperties(options);
+  return generate({ cmd: 'connack', reasonCode: 0, sessionPresent, properties }, { protocolVersion: 5 });
+}
+
+/**
+ * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, then the connection is
+ * closed without. The reason string is left out where the packet would exceed `maximumPacketSize` (bytes).
+ */
+export function encodeConnackRefusal(
+  version: number,
+  reason: ReasonCode,
+  reasonString?: string,
+  maximumPacketSize?: number,
+): Buffer | undefined {
+  const sessionPresent = false; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
+  if (version !== 5) {
+    const returnCode = connackReturnCode(reason);
+    if (returnCode === undefined) return undefined; // [MQTT311 3.2.2-6]
+    return generate({ cmd: 'connack', returnCode, sessionPresent }, { protocolVersion: version });
+  }
+  const packet: IConnackPacket = { cmd: 'connack', reasonCode: connackReason(reason), sessionPresent };
+  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.2.2-19]
+}
+
+/**
+ * CONNACK for a client that asked for an unknown protocol level, in the form it most likely reads. Levels from 0x80
+ * are those of mosquitto bridges, which speak MQTT 3.x and try again without that bit. [MQTT5 3.1.2-2] [MQTT311 3.1.2-2]
+ */
+export function encodeUnsupportedVersion(level: number): Buffer {
+  const sessionPresent = false;
+  const reasonCode = Reason.unsupportedProtocolVersion;
+  if (level < 5 || level >= 0x80) return generate({ cmd: 'connack', returnCode: 1, sessionPresent }, version311);
+  return generate({ cmd: 'connack', reasonCode, sessionPresent }, version5);
+}
+
+/** SUBACK with one code per filter; MQTT 3.x knows one code for all failures. [MQTT5 3.9.3-1] [MQTT311 3.9.3-2] */
+export function encodeSuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
+  const granted = codes.map((code) => (version === 5 || code < 0x80 ? code : 0x80));
+  return generate({ cmd: 'suback', messageId: packetId, granted }, { protocolVersion: version });
+}
+
+/** UNSUBACK with one code per filter, which MQTT 3.x leaves out. [MQTT5 3.11.3-1] [MQTT311 3.10.4-5] */
+export function encodeUnsuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
+  return generate({ cmd: 'unsuback', messageId: packetId, granted: [...codes] }, { protocolVersion: version });
+}
+
+/** DISCONNECT of MQTT 5; the reason string is left out where the packet would exceed `maximumPacketSize` (bytes). */
+export function encodeDisconnect(reason: ReasonCode, reasonString?: string, maximumPacketSize?: number): Buffer {
+  const packet: IDisconnectPacket = { cmd: 'disconnect', reasonCode: disconnectReason(reason) };
+  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.14.2-3]
+}
+
+const version311 = { protocolVersion: 4 };
+const version5 = { protocolVersion: 5 };
+
+/** A parser of mqtt-packet as a function. It is replaced after an error, which leaves it in an unknown state. */
+class PacketParser {
+  readonly #version: ProtocolVersion;
+  #parser: Parser | undefined;
+  #packet: Packet | undefined;
+  #error: unknown;
+
+  constructor(version: ProtocolVersion) {
+    this.#version = version;
+  }
+
+  parse<C extends Packet['cmd']>(frame: Buffer, cmd: C): Extract<Packet, { cmd: C }> {
+    this.#packet = undefined;
+    this.#error = undefined;
+    this.#parser ??= this.#open();
+    try {
+      // What is left over would become part of the next packet, of another client.
+      if (this.#parser.parse(frame) !== 0) this.#error ??= new Error('more than one packet');
+    } catch (error) {
+      this.#error = error;
+    }
+    const packet: Packet | undefined = this.#packet;
+    this.#packet = undefined;
+    if (this.#error === undefined && isPacket(packet, cmd)) return packet;
+    this.#parser = undefined;
+    throw new MqttError(Reason.malformedPacket, `cannot decode ${cmd}`, { cause: this.#error });
+  }
+
+  #open(): Parser {
+    const parser = openParser({ protocolVersion: this.#version });
+    parser.on('packet', (packet) => {
+      this.#packet = packet;
+    });
+    parser.on('error', (error) => {
+      this.#error = error;
+    });
+    return parser;
+  }
+}
+
+/** One parser per version, shared by all connections: packets come whole, so nothing is left in it between calls. */
+const parsers: Readonly<Record<ProtocolVersion, PacketParser>> = {
+  3: new PacketParser(3),
+  4: new PacketParser(4),
+  5: new PacketParser(5),
+};
+
+function isPacket<C extends Packet['cmd']>(packet: Packet | undefined, cmd: C): packet is Extract<Packet, { cmd: C }> {
+  return packet?.cmd === cmd;
+}
+
+function packetType(frame: Buffer): number {
+  return (frame[0] ?? 0) >> 4;
+}
+
+function copyOf(bytes: Buffer | undefined): Buffer | undefined {
+  return bytes === undefined ? undefined : Buffer.from(bytes);
+}
+
+/** [MQTT5 3.1.2-7] */
+function willDefinition(packet: IConnectPacket, properties: WillProperties | undefined): WillDefinition | undefined {
+  const { will } = packet;
+  if (will === undefined || properties === undefined) return undefined;
+  return {
+    topic: will.topic,
+    payload: Buffer.from(will.payload), // copies
+    qos: will.qos ?? 0,
+    retain: will.retain ?? false,
+    delaySeconds: properties.delaySeconds,
+    properties: properties.forward,
+  };
+}
+
+function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePacket {
+  const packet = parsers[version].parse(frame, 'subscribe');
+  return {
+    cmd: 'subscribe',
+    packetId: packet.messageId ?? 0,
+    subscriptionIdentifier: packet.properties?.subscriptionIdentifier ?? 0,
+    requests: packet.subscriptions.map(
+      ({ topic, qos, nl = false, rap = false, rh = 0 }): SubscriptionRequest => ({
+        filter: topic,
+        qos,
+        noLocal: nl,
+        retainAsPublished: rap,
+        retainHandling: rh === 1 || rh === 2 ? rh : 0,
+      }),
+    ),
+  };
+}
+
+function unsubscribePacket(version: ProtocolVersion, frame: Buffer): UnsubscribePacket {
+  const packet = parsers[version].parse(frame, 'unsubscribe');
+  return { cmd: 'unsubscribe', packetId: packet.messageId ?? 0, filters: packet.unsubscriptions };
+}
+
+function disconnectPacket(version: ProtocolVersion, frame: Buffer): DisconnectPacket {
+  const packet = parsers[version].parse(frame, 'disconnect');
+  return {
+    cmd: 'disconnect',
+    reasonCode: packet.reasonCode ?? Reason.success,
+    sessionExpirySeconds: packet.properties?.sessionExpiryInterval,
+  };
+}
+
+function authPacket(version: ProtocolVersion, frame: Buffer): AuthPacket {
+  const packet = parsers[version].parse(frame, 'auth');
+  return {
+    cmd: 'auth',
+    reasonCode: packet.reasonCode,
+    authenticationMethod: packet.properties?.authenticationMethod,
+  };
+}
+
+function connackProperties(options: ConnackOptions): NonNullable<IConnackPacket['properties']> {
+  const { sessionPresent: _, sessionExpirySeconds, assignedClientId, serverKeepAliveSeconds, ...others } = options;
+  const properties: NonNullable<IConnackPacket['properties']> = others;
+  if (sessionExpirySeconds !== undefined) properties.sessionExpiryInterval = sessionExpirySeconds;
+  if (assignedClientId !== undefined) properties.assignedClientIdentifier = assignedClientId;
+  if (serverKeepAliveSeconds !== undefined) properties.serverKeepAlive = serverKeepAliveSeconds;
+  return properties;
+}
+
+/** The packet with the reason string, or without it if it does not fit into the packet or the property. */
+function generateExplained(
+  packet: IConnackPacket | IDisconnectPacket,
+  reasonString = '',
+  maximumPacketSize = Number.POSITIVE_INFINITY,
+): Buffer {
+  if (reasonString !== '' && Buffer.byteLength(reasonString) <= 0xffff) {
+    const explained = generate({ ...packet, properties: { reasonString } }, version5);
+    if (explained.length <= maximumPacketSize) return explained;
+  }
+  return generate(packet, version5);
+}

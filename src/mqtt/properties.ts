@@ -1,0 +1,222 @@
+/**
+ * The properties of MQTT 5: what they are, where they may stand, and a scan that checks a whole block. Properties that
+ * a subscriber gets unaltered are never taken apart: they travel as the encoded block, in order, duplicates included.
+ * Called by validate.ts, publish.ts and those who need the length of a variable byte integer.
+ */
+
+import { PacketType } from './packet.ts';
+import type { PropertyDefinition, PropertyPlace } from './property-table.ts';
+import { propertiesById } from './property-table.ts';
+import { Reader } from './reader.ts';
+import { MqttError, malformed, protocolError } from './reason.ts';
+
+/** Stands for a block without properties; compare with `length`, do not write to it. */
+export const noProperties: Buffer = Buffer.alloc(0);
+
+/** What a server must know of the properties of a PUBLISH. */
+export interface PublishProperties {
+  /** 0 = none. */
+  readonly topicAlias: number;
+  /** Properties for the subscribers, encoded: the block as it came, without Topic Alias. A view unless an alias was cut. */
+  readonly forward: Buffer;
+  readonly messageExpirySeconds: number | undefined;
+  readonly payloadFormatIsUtf8: boolean;
+}
+
+/** What a server must know of the properties of a will. */
+export interface WillProperties {
+  readonly delaySeconds: number;
+  /** Properties of the will message, encoded: the block as it came, without Will Delay Interval. Own copy. */
+  readonly forward: Buffer;
+}
+
+const noPublishProperties: PublishProperties = {
+  topicAlias: 0,
+  forward: noProperties,
+  messageExpirySeconds: undefined,
+  payloadFormatIsUtf8: false,
+};
+
+/** Checks the properties of a client's PUBLISH between `start` and `end`, without the length in front of them. */
+export function scanPublishProperties(buffer: Buffer, start: number, end: number): PublishProperties {
+  if (start === end) return noPublishProperties;
+  const scan = new PropertyScan(blockReader(buffer, start, end), PacketType.publish);
+  let topicAlias = 0;
+  let aliasStart = 0;
+  let messageExpirySeconds: number | undefined;
+  let payloadFormatIsUtf8 = false;
+  while (scan.next()) {
+    switch (scan.name) {
+      case 'topicAlias':
+        topicAlias = scan.value;
+        aliasStart = scan.start;
+        break;
+      case 'messageExpiryInterval':
+        messageExpirySeconds = scan.value;
+        break;
+      case 'payloadFormatIndicator':
+        payloadFormatIsUtf8 = scan.value === 1;
+        break;
+      default: // travels in `forward` only
+    }
+  }
+  const forward =
+    topicAlias === 0 ? buffer.subarray(start, end) : cut(buffer, start, end, aliasStart, encodedAliasLength);
+  return { topicAlias, forward, messageExpirySeconds, payloadFormatIsUtf8 };
+}
+
+/** Checks the properties of a will between `start` and `end`, without the length in front of them. */
+export function scanWillProperties(buffer: Buffer, start: number, end: number): WillProperties {
+  const scan = new PropertyScan(blockReader(buffer, start, end), 'will');
+  let delaySeconds = 0;
+  let delayStart = end;
+  while (scan.next()) {
+    if (scan.name !== 'willDelayInterval') continue;
+    delaySeconds = scan.value;
+    delayStart = scan.start;
+  }
+  return { delaySeconds, forward: cut(buffer, start, end, delayStart, delayStart === end ? 0 : encodedDelayLength) };
+}
+
+/**
+ * Checks the properties of any other packet a client sends, from their length on, and leaves the reader behind them.
+ * Returns whether an Authentication Method is among them.
+ */
+export function checkProperties(reader: Reader, place: PropertyPlace): { readonly hasAuthenticationMethod: boolean } {
+  const scan = new PropertyScan(reader.section(reader.varint()), place);
+  let hasAuthenticationMethod = false;
+  let hasAuthenticationData = false;
+  while (scan.next()) {
+    if (scan.name === 'authenticationMethod') hasAuthenticationMethod = true;
+    if (scan.name === 'authenticationData') hasAuthenticationData = true;
+  }
+  // [MQTT5 §3.1.2.11.10]
+  if (hasAuthenticationData && !hasAuthenticationMethod) throw protocolError('Authentication Data without a method');
+  return { hasAuthenticationMethod };
+}
+
+/** Bytes that `value` takes as a variable byte integer. */
+export function varintLength(value: number): number {
+  if (value < 0x80) return 1;
+  if (value < 0x4000) return 2;
+  return value < 0x200000 ? 3 : 4;
+}
+
+/** Writes `value`, at most 268,435,455, in the fewest bytes and returns the offset behind it. [MQTT5 1.5.5-1] */
+export function writeVarint(buffer: Buffer, offset: number, value: number): number {
+  while (value >= 0x80) {
+    buffer[offset++] = (value & 0x7f) | 0x80;
+    value >>>= 7;
+  }
+  buffer[offset++] = value;
+  return offset;
+}
+
+const encodedAliasLength = 3;
+const encodedDelayLength = 5;
+
+function blockReader(buffer: Buffer, start: number, end: number): Reader {
+  if (end > buffer.length || start > end) throw malformed('properties run past the end of the packet');
+  return new Reader(buffer, start, end);
+}
+
+/** Copy of start..end without the `length` bytes at `from`. */
+function cut(buffer: Buffer, start: number, end: number, from: number, length: number): Buffer {
+  if (end - start === length) return noProperties;
+  const rest = Buffer.allocUnsafe(end - start - length);
+  buffer.copy(rest, 0, start, from);
+  buffer.copy(rest, from - start, from + length, end);
+  return rest;
+}
+
+/** Walks over a block, one property per `next()`, and throws at the first that is not allowed as it stands. */
+class PropertyScan {
+  name: PropertyDefinition['name'] = 'userProperty';
+  /** Offset of the identifier of the current property. */
+  start = 0;
+  /** Value of the current property if it is a number. */
+  value = 0;
+  readonly #reader: Reader;
+  readonly #place: PropertyPlace;
+  #seen = 0;
+
+  constructor(reader: Reader, place: PropertyPlace) {
+    this.#reader = reader;
+    this.#place = place;
+  }
+
+  next(): boolean {
+    if (this.#reader.isAtEnd) return false;
+    this.start = this.#reader.position;
+    const definition = this.#definition(this.#reader.varint());
+    this.name = definition.name;
+    this.value = this.#read(definition);
+    return true;
+  }
+
+  /** Unknown or out of place is malformed, a second copy a protocol error. [MQTT5 §2.2.2.2] */
+  #definition(id: number): PropertyDefinition {
+    const definition = propertiesById[id];
+    if (definition === undefined) throw malformed(`unknown property ${id}`);
+    if (!definition.allowedIn.includes(this.#place)) {
+      if (definition.serverOnlyIn !== this.#place) throw malformed(`property ${definition.name} not allowed here`);
+      // [MQTT5 3.3.4-6]
+      throw protocolError(`property ${definition.name} sent by a client`);
+    }
+    if ((this.#seen & definition.bit) !== 0) throw protocolError(`property ${definition.name} repeated`);
+    if (!definition.repeats) this.#seen |= definition.bit;
+    return definition;
+  }
+
+  /** Passes over the value; returns it if it is a number, else 0. */
+  #read(definition: PropertyDefinition): number {
+    const reader = this.#reader;
+    switch (definition.type) {
+      case 'byte':
+        return checkedFlag(reader.uint8(), definition);
+      case 'uint16':
+        return checkedNumber(reader.uint16(), definition);
+      case 'uint32':
+        return checkedNumber(reader.uint32(), definition);
+      case 'varint':
+        return checkedNumber(reader.varint(), definition);
+      case 'binary':
+        reader.skipBinary();
+        return 0;
+      case 'string':
+        if (definition.name === 'responseTopic') skipResponseTopic(reader);
+        else reader.skipString();
+        return 0;
+      case 'pair': // [MQTT5 1.5.7-1]
+        reader.skipString();
+        reader.skipString();
+        return 0;
+    }
+  }
+}
+
+/** [MQTT5 §3.1.2.11] [MQTT5 §3.3.2.3.2] */
+function checkedFlag(value: number, { name }: PropertyDefinition): number {
+  if (value > 1) throw protocolError(`${name} is neither 0 nor 1`);
+  return value;
+}
+
+function checkedNumber(value: number, { name, zeroIs }: PropertyDefinition): number {
+  if (value === 0 && zeroIs !== undefined) throw new MqttError(zeroIs, `${name} is 0`);
+  return value;
+}
+
+/** [MQTT5 3.3.2-13] [MQTT5 3.3.2-14] */
+function skipResponseTopic(reader: Reader): void {
+  const length = reader.skipString();
+  if (length === 0) throw protocolError('Response Topic is empty');
+  if (hasWildcard(reader.buffer, reader.position - length, reader.position)) {
+    throw protocolError('Response Topic contains a wildcard');
+  }
+}
+
+/** Whether the UTF-8 bytes from `start` to `end` contain `#` or `+`. */
+export function hasWildcard(buffer: Buffer, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (buffer[i] === 0x23 || buffer[i] === 0x2b) return true;
+  return false;
+}

@@ -1,0 +1,462 @@
+/** What a client may not send: each breach of a rule on rare packets with the reason code that answers it. */
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { ProtocolVersion } from '../../../src/mqtt/packet.ts';
+import {
+  requestedVersion,
+  UnsupportedVersionError,
+  validateAuth,
+  validateConnect,
+  validateDisconnect,
+  validatePingreq,
+  validateSubscribe,
+  validateUnsubscribe,
+} from '../../../src/mqtt/validate.ts';
+import { badStrings, bodyOffset, bytes, type Part, packet, property, props, refusal, str, u16 } from './bytes.ts';
+
+interface ConnectParts {
+  header?: number;
+  name?: string | Buffer;
+  level?: number;
+  flags?: number;
+  properties?: Part;
+  payload?: readonly Part[];
+}
+
+/** A CONNECT that is right except for what is given. */
+function connect(parts: ConnectParts = {}): Buffer {
+  const { header = 0x10, name = 'MQTT', level = 5, flags = 2, properties, payload = [str('id')] } = parts;
+  const block = properties ?? (level === 5 ? props() : bytes());
+  return packet(header, str(name), level, flags, u16(60), block, ...payload);
+}
+
+const validConnect = (frame: Buffer) => validateConnect(frame, bodyOffset(frame));
+
+/** Flags of CONNECT. */
+const clean = 0x02;
+const will = 0x04;
+const username = 0x80;
+const password = 0x40;
+
+/** Payload of a CONNECT with a will. */
+const willPayload = (topic: string | Buffer = 't', properties: Part = props()) => [
+  str('id'),
+  properties,
+  str(topic),
+  str('p'),
+];
+
+type Case = readonly [title: string, reason: number, frame: Buffer];
+
+function refuses(cases: readonly Case[], validate: (frame: Buffer) => unknown): void {
+  for (const [title, reason, frame] of cases) {
+    test(`${title}: 0x${reason.toString(16)}`, () => {
+      assert.throws(() => validate(frame), refusal(reason));
+    });
+  }
+}
+
+describe('CONNECT', () => {
+  refuses(
+    [
+      ['[MQTT5 2.1.3-1] [MQTT311 2.2.2-2] reserved header flags set', 0x81, connect({ header: 0x11 })],
+      ['[MQTT5 3.1.2-1] [MQTT311 3.1.2-1] wrong protocol name', 0x84, connect({ name: 'mqtt' })],
+      ['[MQTT5 3.1.2-1] [MQTT311 3.1.2-1] empty protocol name', 0x84, connect({ name: '' })],
+      ['[MQTT5 3.1.2-3] [MQTT311 3.1.2-3] reserved connect flag', 0x81, connect({ flags: clean | 1 })],
+      ['[MQTT311 3.1.2-3] reserved connect flag', 0x81, connect({ level: 4, flags: clean | 1 })],
+      ['[MQTT5 3.1.2-11] will QoS without a will', 0x81, connect({ flags: clean | 0x08 })],
+      ['[MQTT5 3.1.2-13] will retain without a will', 0x81, connect({ flags: clean | 0x20 })],
+      ['[MQTT311 3.1.2-13] will QoS without a will', 0x81, connect({ level: 4, flags: clean | 0x10 })],
+      ['[MQTT311 3.1.2-15] will retain without a will', 0x81, connect({ level: 4, flags: clean | 0x20 })],
+      ['[MQTT5 3.1.2-12] will QoS 3', 0x81, connect({ flags: clean | will | 0x18, payload: willPayload() })],
+      [
+        '[MQTT311 3.1.2-14] will QoS 3',
+        0x81,
+        connect({ level: 4, flags: will | 0x1a, payload: willPayload('t', bytes()) }),
+      ],
+      [
+        '[MQTT311 3.1.2-22] password without user name',
+        0x81,
+        connect({ level: 4, flags: clean | password, payload: [str('id'), str('p')] }),
+      ],
+      ['[MQTT5 3.1.2-9] will flag without a will', 0x81, connect({ flags: clean | will })],
+      [
+        '[MQTT5 3.1.2-9] will without its payload',
+        0x81,
+        connect({ flags: clean | will, payload: [str('id'), props(), str('t')] }),
+      ],
+      ['[MQTT311 3.1.2-9] will flag without a will', 0x81, connect({ level: 4, flags: clean | will })],
+      ['[MQTT5 3.1.2-17] user name flag without user name', 0x81, connect({ flags: clean | username })],
+      ['[MQTT5 3.1.2-16] user name without its flag', 0x81, connect({ payload: [str('id'), str('user')] })],
+      ['[MQTT5 3.1.2-19] password flag without password', 0x81, connect({ flags: clean | password })],
+      [
+        '[MQTT5 3.1.2-18] password without its flag',
+        0x81,
+        connect({ flags: clean | username, payload: [str('id'), str('u'), str('p')] }),
+      ],
+      ['[MQTT311 3.1.2-19] user name flag without user name', 0x81, connect({ level: 4, flags: clean | username })],
+      ['[MQTT311 3.1.2-18] user name without its flag', 0x81, connect({ level: 4, payload: [str('id'), str('user')] })],
+      [
+        '[MQTT311 3.1.2-21] password flag without password',
+        0x81,
+        connect({ level: 4, flags: clean | username | password, payload: [str('id'), str('u')] }),
+      ],
+      [
+        '[MQTT311 3.1.2-20] password without its flag',
+        0x81,
+        connect({ level: 4, flags: clean | username, payload: [str('id'), str('u'), str('p')] }),
+      ],
+      ['[MQTT5 3.1.3-3] no client id', 0x81, connect({ payload: [] })],
+      ['[MQTT311 3.1.3-3] no client id', 0x81, connect({ level: 4, payload: [] })],
+      ['[MQTT5 §1.2] client id runs past the packet', 0x81, connect({ payload: [0, 3, 0x61] })],
+      ['[MQTT5 §1.2] bytes after the last field', 0x81, connect({ payload: [str('id'), 0] })],
+      ['[MQTT5 §1.2] empty packet', 0x81, packet(0x10)],
+      ['[MQTT5 §1.2] ends behind the level', 0x81, packet(0x10, str('MQTT'), 5)],
+      ['[MQTT5 §1.2] ends within Keep Alive', 0x81, packet(0x10, str('MQTT'), 5, 2, 0)],
+      ['[MQTT5 2.2.2-1] no property length', 0x81, packet(0x10, str('MQTT'), 5, 2, u16(0))],
+      ['[MQTT5 1.5.5-1] property length longer than needed', 0x81, connect({ properties: bytes(0x80, 0x00) })],
+      ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, connect({ properties: bytes(0x7f) })],
+      ['[MQTT5 §2.2.2.2] unknown property', 0x81, connect({ properties: props(0x7e, 0) })],
+      ['[MQTT5 §2.2.2.2] property of a will', 0x81, connect({ properties: props(property.willDelay(1)) })],
+      ['[MQTT5 §2.2.2.2] property of a CONNACK', 0x81, connect({ properties: props(36, 1) })],
+      [
+        '[MQTT5 §2.2.2.2] repeated property',
+        0x82,
+        connect({ properties: props(property.sessionExpiry(0), property.sessionExpiry(0)) }),
+      ],
+      ['[MQTT5 §3.1.2.11.3] Receive Maximum 0', 0x82, connect({ properties: props(property.receiveMaximum(0)) })],
+      [
+        '[MQTT5 §3.1.2.11.4] Maximum Packet Size 0',
+        0x82,
+        connect({ properties: props(property.maximumPacketSize(0)) }),
+      ],
+      [
+        '[MQTT5 §3.1.2.11.10] Authentication Data without a method',
+        0x82,
+        connect({ properties: props(property.authenticationData('d')) }),
+      ],
+      ['[MQTT5 4.7.3-1] empty will topic', 0x90, connect({ flags: clean | will, payload: willPayload('') })],
+      [
+        '[MQTT311 4.7.3-1] empty will topic',
+        0x90,
+        connect({ level: 4, flags: clean | will, payload: willPayload('', bytes()) }),
+      ],
+      ['[MQTT5 4.7.0-1] # in the will topic', 0x90, connect({ flags: clean | will, payload: willPayload('a/#') })],
+      [
+        '[MQTT311 4.7.1-1] + in the will topic',
+        0x90,
+        connect({ level: 4, flags: clean | will, payload: willPayload('+/a', bytes()) }),
+      ],
+      [
+        '[MQTT5 §2.2.2.2] Topic Alias in a will',
+        0x81,
+        connect({ flags: clean | will, payload: willPayload('t', props(property.topicAlias(1))) }),
+      ],
+      [
+        '[MQTT5 §2.2.2.2] repeated will property',
+        0x82,
+        connect({
+          flags: clean | will,
+          payload: willPayload('t', props(property.willDelay(1), property.willDelay(1))),
+        }),
+      ],
+      [
+        '[MQTT5 3.3.2-14] wildcard in the will response topic',
+        0x82,
+        connect({ flags: clean | will, payload: willPayload('t', props(property.responseTopic('a/+'))) }),
+      ],
+      [
+        '[MQTT5 §3.3.2.3.2] payload format of a will is 2',
+        0x82,
+        connect({ flags: clean | will, payload: willPayload('t', props(property.payloadFormat(2))) }),
+      ],
+    ],
+    validConnect,
+  );
+
+  for (const level of [4, 5]) {
+    const block = level === 5 ? props() : bytes();
+    for (const bad of badStrings) {
+      const frames: readonly (readonly [string, Buffer])[] = [
+        ['[MQTT5 3.1.3-4] [MQTT311 3.1.3-4] client id', connect({ level, payload: [str(bad.bytes)] })],
+        [
+          '[MQTT5 3.1.3-12] [MQTT311 3.1.3-11] user name',
+          connect({ level, flags: clean | username, payload: [str('id'), str(bad.bytes)] }),
+        ],
+        [
+          '[MQTT5 3.1.3-11] [MQTT311 3.1.3-10] will topic',
+          connect({ level, flags: clean | will, payload: willPayload(bad.bytes, block) }),
+        ],
+        ['[MQTT5 1.5.4-1] [MQTT311 1.5.3-1] protocol name', connect({ level, name: bad.bytes })],
+      ];
+      for (const [where, frame] of frames) {
+        test(`${where} of level ${level} with ${bad.what}: 0x81`, () => {
+          assert.throws(() => validConnect(frame), refusal(0x81));
+        });
+      }
+    }
+  }
+
+  for (const [name, level] of [
+    ['MQTT', 3],
+    ['MQTT', 0],
+    ['MQTT', 6],
+    ['MQTT', 255],
+    ['MQIsdp', 4],
+    ['MQIsdp', 0x83],
+    ['MQTT', 0x84],
+  ] as const) {
+    test(`[MQTT5 3.1.2-2] [MQTT311 3.1.2-2] ${name} level ${level} is not supported and says which was asked for`, () => {
+      const frame = connect({ name, level });
+      assert.throws(() => validConnect(frame), refusal(0x84));
+      assert.throws(
+        () => validConnect(frame),
+        (error) => error instanceof UnsupportedVersionError && error.level === level,
+      );
+      assert.equal(requestedVersion(frame, bodyOffset(frame)), undefined);
+    });
+  }
+
+  test('MQTT 3.1, 3.1.1 and 5.0 are accepted', () => {
+    assert.equal(validConnect(connect({ name: 'MQIsdp', level: 3 })).version, 3);
+    assert.equal(validConnect(connect({ level: 4 })).version, 4);
+    assert.equal(validConnect(connect({ level: 5 })).version, 5);
+  });
+
+  test('the version of a malformed CONNECT is known as far as it can be read', () => {
+    const broken = connect({ payload: [], flags: 0xff });
+    assert.equal(requestedVersion(broken, bodyOffset(broken)), 5);
+    assert.equal(requestedVersion(packet(0x10, str('MQTT')), 2), undefined);
+    assert.equal(requestedVersion(packet(0x10, str('HTTP'), 4), 2), undefined);
+  });
+
+  test('[MQTT5 §3.1.2.9] MQTT 5 takes a password without a user name', () => {
+    validConnect(connect({ flags: clean | password, payload: [str('id'), str(bytes(0, 0xff))] }));
+  });
+
+  test('[MQTT5 3.1.3-1] [MQTT311 3.1.3-1] all fields in their order are accepted', () => {
+    const flags = username | password | will | 0x30;
+    const tail = [str('u'), str('p')];
+    validConnect(connect({ flags, payload: [...willPayload('t', props(property.willDelay(3))), ...tail] }));
+    validConnect(connect({ level: 4, flags, payload: [...willPayload('t', bytes()), ...tail] }));
+  });
+
+  test('[MQTT5 §2.2.2.2] User Property may repeat', () => {
+    validConnect(connect({ properties: props(property.user('a', 'b'), property.user('a', 'b')) }));
+  });
+});
+
+describe('SUBSCRIBE', () => {
+  const subscribe = (...body: readonly Part[]) => packet(0x82, u16(1), props(), ...body);
+  const subscribe4 = (...body: readonly Part[]) => packet(0x82, u16(1), ...body);
+  const validate = (version: ProtocolVersion) => (frame: Buffer) =>
+    validateSubscribe(version, frame, bodyOffset(frame));
+
+  describe('of MQTT 5', () => {
+    refuses(
+      [
+        ['[MQTT5 3.8.1-1] flags 0000', 0x81, packet(0x80, u16(1), props(), str('a'), 0)],
+        ['[MQTT5 3.8.1-1] flags 1010', 0x81, packet(0x8a, u16(1), props(), str('a'), 0)],
+        ['[MQTT5 2.2.1-3] packet id 0', 0x82, packet(0x82, u16(0), props(), str('a'), 0)],
+        ['[MQTT5 §1.2] no packet id', 0x81, packet(0x82)],
+        ['[MQTT5 3.8.3-2] no filter', 0x82, subscribe()],
+        ['[MQTT5 4.7.3-1] empty filter', 0x81, subscribe(str(''), 0)],
+        ['[MQTT5 §1.2] filter without options', 0x81, subscribe(str('a'))],
+        ['[MQTT5 §1.2] second filter cut short', 0x81, subscribe(str('a'), 0, 0)],
+        ['[MQTT5 3.8.3-5] reserved bit 6', 0x81, subscribe(str('a'), 0x40)],
+        ['[MQTT5 3.8.3-5] reserved bit 7', 0x81, subscribe(str('a'), 0x80)],
+        ['[MQTT5 §3.8.3.1] QoS 3', 0x82, subscribe(str('a'), 3)],
+        ['[MQTT5 §3.8.3.1] Retain Handling 3', 0x82, subscribe(str('a'), 0x30)],
+        ['[MQTT5 3.8.3-4] No Local on $share', 0x82, subscribe(str('$share/g/a'), 4)],
+        ['[MQTT5 3.8.3-4] No Local on $g', 0x82, subscribe(str('a'), 4, str('$g/g/a'), 5)],
+        [
+          '[MQTT5 §3.8.2.1.2] Subscription Identifier 0',
+          0x82,
+          packet(0x82, u16(1), props(property.subscriptionIdentifier(0)), str('a'), 0),
+        ],
+        [
+          '[MQTT5 §3.8.2.1.2] two Subscription Identifiers',
+          0x82,
+          packet(
+            0x82,
+            u16(1),
+            props(property.subscriptionIdentifier(1), property.subscriptionIdentifier(2)),
+            str('a'),
+            0,
+          ),
+        ],
+        [
+          '[MQTT5 1.5.5-1] Subscription Identifier of five bytes',
+          0x81,
+          packet(0x82, u16(1), props(11, 128, 128, 128, 128, 1), str('a'), 0),
+        ],
+        ['[MQTT5 §2.2.2.2] Reason String', 0x81, packet(0x82, u16(1), props(property.reasonString('r')), str('a'), 0)],
+        ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, packet(0x82, u16(1), 9, str('a'), 0)],
+        ...badStrings.map(
+          (bad): Case => [`[MQTT5 3.8.3-1] filter with ${bad.what}`, 0x81, subscribe(str(bad.bytes), 0)],
+        ),
+      ],
+      validate(5),
+    );
+  });
+
+  describe('of MQTT 3.1.1', () => {
+    refuses(
+      [
+        ['[MQTT311 3.8.1-1] flags 0000', 0x81, packet(0x80, u16(1), str('a'), 0)],
+        ['[MQTT311 2.3.1-1] packet id 0', 0x82, packet(0x82, u16(0), str('a'), 0)],
+        ['[MQTT311 3.8.3-3] no filter', 0x82, subscribe4()],
+        ['[MQTT311 4.7.3-1] empty filter', 0x81, subscribe4(str(''), 0)],
+        ['[MQTT311 3.8.3-4] QoS 3', 0x81, subscribe4(str('a'), 3)],
+        ['[MQTT311 3.8.3-4] reserved bit 2', 0x81, subscribe4(str('a'), 4)],
+        ['[MQTT311 3.8.3-4] reserved bit 7', 0x81, subscribe4(str('a'), 0x80)],
+        ...badStrings.map(
+          (bad): Case => [`[MQTT311 3.8.3-1] filter with ${bad.what}`, 0x81, subscribe4(str(bad.bytes), 0)],
+        ),
+      ],
+      validate(4),
+    );
+  });
+
+  test('what is right, or only a bad filter, passes', () => {
+    validate(5)(subscribe(str('a'), 0x2e, str('$share/g/a'), 0x1a, str('$shared'), 4));
+    validate(5)(subscribe(str('a#'), 0));
+    validate(4)(subscribe4(str('a'), 0, str('$share/g/+'), 2));
+  });
+});
+
+describe('UNSUBSCRIBE', () => {
+  const validate = (version: ProtocolVersion) => (frame: Buffer) =>
+    validateUnsubscribe(version, frame, bodyOffset(frame));
+
+  describe('of MQTT 5', () => {
+    refuses(
+      [
+        ['[MQTT5 3.10.1-1] flags 0000', 0x81, packet(0xa0, u16(1), props(), str('a'))],
+        ['[MQTT5 2.2.1-3] packet id 0', 0x82, packet(0xa2, u16(0), props(), str('a'))],
+        ['[MQTT5 3.10.3-2] no filter', 0x82, packet(0xa2, u16(1), props())],
+        ['[MQTT5 4.7.3-1] empty filter', 0x81, packet(0xa2, u16(1), props(), str(''))],
+        ['[MQTT5 §1.2] filter runs past the packet', 0x81, packet(0xa2, u16(1), props(), 0, 2, 0x61)],
+        ['[MQTT5 §1.2] half a length behind the last filter', 0x81, packet(0xa2, u16(1), props(), str('a'), 0)],
+        [
+          '[MQTT5 §2.2.2.2] Subscription Identifier',
+          0x81,
+          packet(0xa2, u16(1), props(property.subscriptionIdentifier(1)), str('a')),
+        ],
+        ...badStrings.map(
+          (bad): Case => [
+            `[MQTT5 3.10.3-1] filter with ${bad.what}`,
+            0x81,
+            packet(0xa2, u16(1), props(), str(bad.bytes)),
+          ],
+        ),
+      ],
+      validate(5),
+    );
+  });
+
+  describe('of MQTT 3.1.1', () => {
+    refuses(
+      [
+        ['[MQTT311 3.10.1-1] flags 1111', 0x81, packet(0xaf, u16(1), str('a'))],
+        ['[MQTT311 2.3.1-1] packet id 0', 0x82, packet(0xa2, u16(0), str('a'))],
+        ['[MQTT311 3.10.3-2] no filter', 0x82, packet(0xa2, u16(1))],
+        ...badStrings.map(
+          (bad): Case => [`[MQTT311 3.10.3-1] filter with ${bad.what}`, 0x81, packet(0xa2, u16(1), str(bad.bytes))],
+        ),
+      ],
+      validate(4),
+    );
+  });
+
+  test('several filters pass', () => {
+    validate(5)(packet(0xa2, u16(1), props(property.user('a', 'b')), str('a'), str('b')));
+    validate(3)(packet(0xa2, u16(1), str('a'), str('b')));
+  });
+});
+
+describe('PINGREQ', () => {
+  refuses(
+    [
+      ['[MQTT5 2.1.3-1] [MQTT311 2.2.2-2] flags 0001', 0x81, packet(0xc1)],
+      ['[MQTT5 §3.12] [MQTT311 §3.12] with a payload', 0x81, packet(0xc0, 0)],
+    ],
+    (frame) => validatePingreq(frame, bodyOffset(frame)),
+  );
+  test('without a body passes', () => validatePingreq(packet(0xc0), 2));
+});
+
+describe('DISCONNECT', () => {
+  const validate = (version: ProtocolVersion) => (frame: Buffer) =>
+    validateDisconnect(version, frame, bodyOffset(frame));
+
+  refuses(
+    [
+      ['[MQTT5 3.14.1-1] flags 0010', 0x81, packet(0xe2)],
+      ['[MQTT5 3.14.2-1] unknown reason code', 0x82, packet(0xe0, 0x01)],
+      ['[MQTT5 3.14.2-1] reason code of a server', 0x82, packet(0xe0, 0x8e, props())],
+      ['[MQTT5 §1.2] bytes behind the properties', 0x81, packet(0xe0, 0, props(), 0)],
+      ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, packet(0xe0, 0, 5)],
+      ['[MQTT5 §2.2.2.2] Will Delay', 0x81, packet(0xe0, 0, props(property.willDelay(1)))],
+      [
+        '[MQTT5 §2.2.2.2] Session Expiry twice',
+        0x82,
+        packet(0xe0, 0, props(property.sessionExpiry(1), property.sessionExpiry(1))),
+      ],
+      [
+        '[MQTT5 §3.14.2.2.5] Server Reference from a client',
+        0x82,
+        packet(0xe0, 0, props(property.serverReference('x'))),
+      ],
+      ['[MQTT5 1.5.4-2] Reason String with U+0000', 0x81, packet(0xe0, 0, props(property.reasonString('\0')))],
+    ],
+    validate(5),
+  );
+  refuses(
+    [
+      ['[MQTT311 3.14.1-1] flags 0001', 0x81, packet(0xe1)],
+      ['[MQTT311 §3.14] with a body', 0x81, packet(0xe0, 0)],
+    ],
+    validate(4),
+  );
+
+  test('[MQTT5 §3.14.2] short and long forms pass', () => {
+    for (const frame of [
+      packet(0xe0),
+      packet(0xe0, 4),
+      packet(0xe0, 0, props()),
+      packet(0xe0, 0, props(property.sessionExpiry(9))),
+    ]) {
+      validate(5)(frame);
+    }
+    validate(4)(packet(0xe0));
+  });
+});
+
+describe('AUTH', () => {
+  const validate = (version: ProtocolVersion) => (frame: Buffer) => validateAuth(version, frame, bodyOffset(frame));
+  const method = property.authenticationMethod('m');
+
+  refuses(
+    [
+      ['[MQTT5 3.15.1-1] flags 0001', 0x81, packet(0xf1, 0x18, props(method))],
+      ['[MQTT5 3.15.2-1] reason code 0x17', 0x82, packet(0xf0, 0x17, props(method))],
+      ['[MQTT5 3.15.2-1] success from a client', 0x82, packet(0xf0, 0, props(method))],
+      ['[MQTT5 3.15.2-1] success from a client, short form', 0x82, packet(0xf0)],
+      ['[MQTT5 §1.2] no properties', 0x81, packet(0xf0, 0x18)],
+      ['[MQTT5 §3.15.2.2.2] no method', 0x82, packet(0xf0, 0x18, props())],
+      ['[MQTT5 §3.15.2.2.2] method twice', 0x82, packet(0xf0, 0x18, props(method, method))],
+      ['[MQTT5 §3.15.2.2.3] data without a method', 0x82, packet(0xf0, 0x18, props(property.authenticationData('d')))],
+      ['[MQTT5 §1.2] bytes behind the properties', 0x81, packet(0xf0, 0x18, props(method), 0)],
+      ['[MQTT5 §2.2.2.2] Session Expiry', 0x81, packet(0xf0, 0x18, props(method, property.sessionExpiry(1)))],
+    ],
+    validate(5),
+  );
+  refuses([['[MQTT311 §2.2.1] from a 3.1.1 client', 0x81, packet(0xf0, 0x18, props(method))]], validate(4));
+
+  test('with a method passes', () => {
+    validate(5)(packet(0xf0, 0x18, props(method, property.authenticationData(bytes(0, 1)))));
+    validate(5)(packet(0xf0, 0x19, props(method, property.user('a', 'b'))));
+  });
+});
