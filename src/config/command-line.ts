@@ -1,0 +1,53 @@
+/** The arguments of the `supermq` command. */
+import { parseArgs } from 'node:util';
+import { type Config, ConfigError } from './config.ts';
+import { type Environment, loadConfig } from './load.ts';
+import { environmentHelp, printConfig } from './reference.ts';
+
+/** What the command line asks for. */
+export type Command =
+  | { readonly kind: 'run'; readonly config: Config }
+  | { readonly kind: 'print'; readonly text: string };
+
+const USAGE = `Usage: supermq [--config FILE]
+
+  --config FILE    YAML file with options; see config/default.yaml
+  --print-config   print the configuration that would be used, without secrets, and end
+  --version        print the version and end
+  --help           print this and end
+
+Options come from the defaults, then the file, then these environment variables:
+
+  SUPERMQ_CONFIG                                Configuration file, where --config cannot be given`;
+
+/**
+ * @throws ConfigError for an unknown argument or a configuration that cannot be used
+ */
+export function readCommandLine(args: readonly string[], version: string, env: Environment = process.env): Command {
+  const { config: file, help, 'print-config': print, version: showVersion } = parse(args);
+  if (help === true) return { kind: 'print', text: `${USAGE}\n${environmentHelp()}\n` };
+  if (showVersion === true) return { kind: 'print', text: `${version}\n` };
+  const config = loadConfig(file === undefined ? { env } : { env, file });
+  return print === true ? { kind: 'print', text: printConfig(config) } : { kind: 'run', config };
+}
+
+interface Arguments {
+  readonly config?: string | undefined;
+  readonly help?: boolean | undefined;
+  readonly version?: boolean | undefined;
+  readonly 'print-config'?: boolean | undefined;
+}
+
+function parse(args: readonly string[]): Arguments {
+  try {
+    const options = {
+      config: { type: 'string' },
+      help: { type: 'boolean' },
+      version: { type: 'boolean' },
+      'print-config': { type: 'boolean' },
+    } as const;
+    return parseArgs({ args: [...args], options, strict: true }).values;
+  } catch (cause) {
+    throw new ConfigError([`${cause instanceof Error ? cause.message : String(cause)} See supermq --help.`]);
+  }
+}

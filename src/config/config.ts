@@ -1,0 +1,50 @@
+/** The configuration as the rest of the server sees it: complete, checked and frozen. */
+
+export interface Config {
+  readonly node: { readonly id: string };
+  readonly log: { readonly level: string };
+  readonly workers: number;
+  readonly leaseSeconds: number;
+  readonly mqtt: {
+    readonly tcp: { readonly host: string; readonly port: number };
+    readonly tls: { readonly port: number };
+    readonly ws: { readonly port: number; readonly path: string };
+    readonly wss: { readonly port: number };
+  };
+  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly http: { readonly host: string; readonly port: number };
+  readonly nats: {
+    readonly servers: readonly string[];
+    readonly replicas: number;
+    readonly storage: 'file' | 'memory';
+    readonly topicPrefix: string;
+    readonly user: string;
+    readonly password: string;
+    readonly token: string;
+    readonly nkeySeedFile: string;
+    readonly credsFile: string;
+    readonly tls: { readonly required: boolean; readonly ca: string; readonly cert: string; readonly key: string };
+    readonly reconnectWaitMs: number;
+    readonly pingIntervalSeconds: number;
+    readonly maxInFlightBytes: number;
+  };
+  readonly limits: {
+    readonly maxConnections: number;
+    readonly maxPacketBytes: number;
+    readonly connectTimeoutSeconds: number;
+    readonly maxKeepAliveSeconds: number;
+    readonly maxSubscriptionsPerClient: number;
+    readonly maxOutboundBytesPerClient: number;
+    readonly topicAliasMaximum: number;
+    readonly maxClientIdBytes: number;
+    readonly backlog: number;
+  };
+}
+
+/** The configuration cannot be used; the message has one sentence per line, each naming key, value and what is allowed. */
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'));
+    this.name = 'ConfigError';
+  }
+}

@@ -1,0 +1,84 @@
+/** Rules between options: each broken one is a sentence that says what to change. */
+import { accessSync, constants } from 'node:fs';
+import type { Config } from './config.ts';
+
+/** Empty when all options go together. */
+export function findConflicts(config: Config): string[] {
+  return [...listenerConflicts(config), ...natsConflicts(config), ...fileConflicts(config)];
+}
+
+function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[] {
+  const problems: string[] = [];
+  if ((mqtt.tls.port !== 0 || mqtt.wss.port !== 0) && (tls.cert === '' || tls.key === '')) {
+    problems.push(
+      'mqtt.tls.port and mqtt.wss.port need tls.cert and tls.key: name the PEM files, or set the ports to 0.',
+    );
+  }
+  if ((tls.cert === '') !== (tls.key === ''))
+    problems.push('tls.cert and tls.key belong together: set both or neither.');
+  const ports = new Map<number, string>();
+  const named = {
+    'mqtt.tcp.port': mqtt.tcp,
+    'mqtt.tls.port': mqtt.tls,
+    'mqtt.ws.port': mqtt.ws,
+    'mqtt.wss.port': mqtt.wss,
+    'http.port': http,
+  };
+  for (const [key, { port }] of Object.entries(named)) {
+    const other = ports.get(port);
+    if (port !== 0 && other !== undefined)
+      problems.push(`${key} and ${other} are both ${port}: give each listener a port of its own.`);
+    ports.set(port, key);
+  }
+  if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
+    problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
+  }
+  if (workers > 1 && nats.servers.length === 0)
+    problems.push(`workers is ${workers}, but workers meet through NATS only: set nats.servers, or workers to 1.`);
+  return problems;
+}
+
+function natsConflicts({ nats }: Config): string[] {
+  const problems: string[] = [];
+  const ways = {
+    'nats.user': nats.user,
+    'nats.token': nats.token,
+    'nats.nkeySeedFile': nats.nkeySeedFile,
+    'nats.credsFile': nats.credsFile,
+  };
+  const used = Object.entries(ways).flatMap(([key, value]) => (value === '' ? [] : [key]));
+  if (used.length > 1)
+    problems.push(`${used.join(' and ')} are set: NATS takes one kind of credentials, remove the others.`);
+  if (nats.password !== '' && nats.user === '')
+    problems.push('nats.password is set without nats.user: set both or neither.');
+  if ((nats.tls.cert === '') !== (nats.tls.key === ''))
+    problems.push('nats.tls.cert and nats.tls.key belong together: set both or neither.');
+  return problems;
+}
+
+function fileConflicts({ nats, tls }: Config): string[] {
+  const files = {
+    'tls.cert': tls.cert,
+    'tls.key': tls.key,
+    'tls.ca': tls.ca,
+    'nats.nkeySeedFile': nats.nkeySeedFile,
+    'nats.credsFile': nats.credsFile,
+    'nats.tls.ca': nats.tls.ca,
+    'nats.tls.cert': nats.tls.cert,
+    'nats.tls.key': nats.tls.key,
+  };
+  return Object.entries(files).flatMap(([key, path]) =>
+    path === '' || isReadable(path)
+      ? []
+      : [`${key} is ${path}, which cannot be read: check the path and its permissions.`],
+  );
+}
+
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false; // the sentence says so
+  }
+}

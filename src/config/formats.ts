@@ -1,0 +1,84 @@
+/**
+ * What a value may be: reads it from YAML or from the text of an environment variable, and says in words what is allowed.
+ */
+
+/** Thrown by {@link Format.read}; the caller knows key and source and makes the sentence. */
+export class FormatError extends Error {}
+
+export interface Format<T> {
+  /** Completes "must be …". */
+  readonly allowed: string;
+  /** Turns a value of a file (typed) or of the environment (a string) into a T, or throws a FormatError. */
+  read(value: unknown): T;
+}
+
+function fail(): never {
+  throw new FormatError('not allowed');
+}
+
+/** A whole number within bounds, both included. */
+export function integer(minimum: number, maximum: number, unit = ''): Format<number> {
+  return {
+    allowed: `a whole number from ${minimum} to ${maximum}${unit === '' ? '' : ` (${unit})`}`,
+    read(value) {
+      const number = typeof value === 'string' && /^-?\d{1,15}$/.test(value.trim()) ? Number(value) : value;
+      return typeof number === 'number' && Number.isInteger(number) && number >= minimum && number <= maximum
+        ? number
+        : fail();
+    },
+  };
+}
+
+/** Port number; 0 turns a listener off. */
+export const port: Format<number> = { ...integer(0, 65_535), allowed: 'a port number from 0 to 65535, 0 = off' };
+
+export const boolean: Format<boolean> = {
+  allowed: 'true or false',
+  read(value) {
+    if (typeof value === 'boolean') return value;
+    if (value === 'true' || value === '1') return true;
+    return value === 'false' || value === '0' ? false : fail();
+  },
+};
+
+export function choice<const T extends string>(...values: readonly T[]): Format<T> {
+  return {
+    allowed: `one of ${values.join(', ')}`,
+    read: (value) => values.find((candidate) => candidate === value) ?? fail(),
+  };
+}
+
+/** Any text that matches `pattern`. */
+export function text(allowed = 'a text', pattern = /^/): Format<string> {
+  return { allowed, read: (value) => (typeof value === 'string' && pattern.test(value) ? value : fail()) };
+}
+
+/** Path of a file, or empty; whether it can be read is checked when everything is known. */
+export const file: Format<string> = text('the path of a file, or empty');
+
+/** NATS tokens of letters, digits, `-` and `_`, or empty. */
+export const subjectPrefix: Format<string> = text(
+  'empty or words of letters, digits, - and _ separated by dots',
+  /^(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)?$/,
+);
+
+/** Absolute path of a URL. */
+export const urlPath: Format<string> = text('a path that starts with /', /^\/[\w\-./~%]*$/);
+
+/** A list in YAML, comma-separated text in the environment. */
+export const natsServers: Format<readonly string[]> = {
+  allowed: 'a list of NATS URLs such as nats://host:4222, separated by commas in the environment',
+  read(value) {
+    const entries = typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value;
+    if (!Array.isArray(entries)) return fail();
+    return entries.filter((entry) => entry !== '').map((entry) => (isNatsServer(entry) ? entry : fail()));
+  },
+};
+
+function isNatsServer(entry: unknown): entry is string {
+  if (typeof entry !== 'string') return false;
+  const url = entry.includes('://') ? entry : `nats://${entry}`;
+  if (!URL.canParse(url)) return false;
+  const { hostname, protocol } = new URL(url);
+  return ['nats:', 'tls:'].includes(protocol) && hostname !== '';
+}

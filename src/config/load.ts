@@ -1,0 +1,164 @@
+/**
+ * Defaults, then the file, then the environment → one checked Config. Every problem is found before the start is refused, and
+ * each is a sentence: which key, from where, which value, what is allowed. The only folder that reads process.env.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import convict from 'convict';
+import { parse, YAMLParseError } from 'yaml';
+import { type Config, ConfigError } from './config.ts';
+import { findConflicts } from './conflicts.ts';
+import { FormatError } from './formats.ts';
+import { type Option, schema } from './schema.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface LoadOptions {
+  /** Default: the environment of this process. */
+  readonly env?: Environment;
+  /** YAML or JSON; default: the file that SUPERMQ_CONFIG names, if any. */
+  readonly file?: string | undefined;
+}
+
+/** Names the configuration file where `--config` cannot be given. */
+export const CONFIG_VARIABLE = 'SUPERMQ_CONFIG';
+/** Set by workers.ts for its processes. */
+const WORKER_INDEX_VARIABLE = 'SUPERMQ_WORKER_INDEX';
+const PREFIX = 'SUPERMQ_';
+
+const byKey = new Map(schema.map((option) => [option.key, option]));
+const byEnv = new Map(schema.map((option) => [option.env, option]));
+
+/**
+ * @throws ConfigError with all problems found
+ */
+export function loadConfig({ env = process.env, file = env[CONFIG_VARIABLE] }: LoadOptions = {}): Config {
+  const problems: string[] = [];
+  const config = convict(convictSchema());
+  if (file !== undefined && file !== '') readFile(file, problems, (option, value) => config.set(option.key, value));
+  readEnvironment(env, problems, (option, value) => config.set(option.key, value));
+  config.validate({ allowed: 'strict' });
+  const loaded = forWorker(config.getProperties() as unknown as Config, env[WORKER_INDEX_VARIABLE]);
+  problems.push(...findConflicts(loaded));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return freeze(loaded);
+}
+
+type Take = (option: Option, value: unknown) => void;
+
+/** Our formats have read each value already; convict keeps keys, defaults and their merging. */
+function convictSchema(): convict.Schema<Record<string, unknown>> {
+  const root: Record<string, unknown> = {};
+  for (const { default: fallback, doc, env, format, isSecret, key } of schema) {
+    const path = key.split('.');
+    const last = path.pop() ?? key;
+    let place = root;
+    for (const name of path) {
+      place[name] ??= {};
+      place = place[name] as Record<string, unknown>;
+    }
+    place[last] = {
+      doc,
+      default: fallback,
+      format: (value: unknown) => void format.read(value),
+      sensitive: isSecret,
+      variable: env,
+    };
+  }
+  return root as convict.Schema<Record<string, unknown>>;
+}
+
+function readFile(path: string, problems: string[], take: Take): void {
+  let content: unknown;
+  try {
+    content = parse(readFileSync(path, 'utf8')) ?? {};
+  } catch (error) {
+    if (error instanceof YAMLParseError) problems.push(`${path} is not valid YAML: ${error.message.split('\n', 1)[0]}`);
+    else problems.push(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}.`);
+    return;
+  }
+  if (!isRecord(content)) {
+    problems.push(`${path} must contain keys and values, as in config/default.yaml.`);
+    return;
+  }
+  readSection(content, '', path, problems, take);
+}
+
+function readSection(
+  section: Record<string, unknown>,
+  prefix: string,
+  path: string,
+  problems: string[],
+  take: Take,
+): void {
+  for (const [name, value] of Object.entries(section)) {
+    const key = prefix + name;
+    const option = byKey.get(key);
+    if (option !== undefined) readValue(option, value, `${key} in ${path}`, problems, take);
+    else if (isRecord(value) && schema.some((candidate) => candidate.key.startsWith(`${key}.`)))
+      readSection(value, `${key}.`, path, problems, take);
+    else problems.push(`${key} in ${path} is not an option${suggestion(key, [...byKey.keys()])}.`);
+  }
+}
+
+function readEnvironment(env: Environment, problems: string[], take: Take): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE || name === WORKER_INDEX_VARIABLE) continue;
+    const option = byEnv.get(name);
+    if (option === undefined)
+      problems.push(`The environment variable ${name} is not an option${suggestion(name, [...byEnv.keys()])}.`);
+    else if (value !== undefined && value !== '')
+      readValue(option, value, `${option.key} from ${name}`, problems, take);
+  }
+}
+
+function readValue(option: Option, value: unknown, source: string, problems: string[], take: Take): void {
+  try {
+    take(option, option.format.read(value));
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const shown = option.isSecret ? 'its value' : JSON.stringify(value);
+    problems.push(`${source} is ${shown}, but must be ${option.format.allowed}.`);
+  }
+}
+
+/** A node without a name gets one; a worker's name and HTTP port are told apart by its index. */
+function forWorker(config: Config, workerIndex: string | undefined): Config {
+  const id = config.node.id === '' ? `${hostname()}-${randomBytes(3).toString('hex')}` : config.node.id;
+  if (workerIndex === undefined) return { ...config, node: { id } };
+  const port = config.http.port === 0 ? 0 : config.http.port + Number(workerIndex);
+  return { ...config, node: { id: `${id}-${workerIndex}` }, http: { ...config.http, port } };
+}
+
+/** The nearest name, when one is near. */
+function suggestion(name: string, known: readonly string[]): string {
+  const [best] = known
+    .map((candidate) => ({ candidate, distance: distance(name, candidate) }))
+    .sort((a, b) => a.distance - b.distance);
+  return best !== undefined && best.distance <= 3 ? `; did you mean ${best.candidate}?` : '';
+}
+
+/** Levenshtein's. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const part of Object.values(value)) freeze(part);
+  return Object.freeze(value);
+}

@@ -1,0 +1,196 @@
+/** Where options come from, what is refused, and in which words. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { readCommandLine } from '../../../src/config/command-line.ts';
+import { ConfigError } from '../../../src/config/config.ts';
+import { type LoadOptions, loadConfig } from '../../../src/config/load.ts';
+import { configurationTable, defaultYaml } from '../../../src/config/reference.ts';
+import { schema } from '../../../src/config/schema.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'supermq-config-'));
+after(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function yaml(text: string): string {
+  const path = join(folder, `${files++}.yaml`);
+  writeFileSync(path, text);
+  return path;
+}
+
+function problems(options: LoadOptions): string {
+  try {
+    loadConfig({ env: {}, ...options });
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.message;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+function project(path: string): string {
+  return fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+}
+
+test('config - the defaults are those of the contract', () => {
+  const config = loadConfig({ env: {} });
+  assert.equal(config.mqtt.tcp.port, 1883);
+  assert.equal(config.mqtt.ws.port, 8083);
+  assert.equal(config.mqtt.tls.port, 0);
+  assert.equal(config.http.port, 11883);
+  assert.equal(config.leaseSeconds, 15);
+  assert.deepEqual(config.nats.servers, []);
+  assert.match(config.node.id, /^.+-[0-9a-f]{6}$/);
+  assert.notEqual(loadConfig({ env: {} }).node.id, config.node.id);
+});
+
+test('config - the environment wins over the file, the file over the defaults; empty variables count as not set', () => {
+  const file = yaml('mqtt:\n  tcp:\n    port: 2000\n  ws:\n    port: 2001\nnats:\n  servers: [nats://a:4222]\n');
+  const env = {
+    SUPERMQ_MQTT_TCP_PORT: '3000',
+    SUPERMQ_HTTP_PORT: '',
+    SUPERMQ_NATS_SERVERS: 'nats://b:4222, tls://c:4223 ,d',
+  };
+  const config = loadConfig({ env, file });
+  assert.deepEqual([config.mqtt.tcp.port, config.mqtt.ws.port, config.http.port], [3000, 2001, 11883]);
+  assert.deepEqual(config.nats.servers, ['nats://b:4222', 'tls://c:4223', 'd']);
+  assert.deepEqual(loadConfig({ env: { SUPERMQ_CONFIG: file } }).nats.servers, ['nats://a:4222']);
+});
+
+test('config - the result cannot be changed', () => {
+  const config = loadConfig({ env: {} });
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.nats) && Object.isFrozen(config.nats.tls));
+});
+
+describe('config - a mistake is a sentence with key, value and what is allowed', () => {
+  const cases: Array<[title: string, options: LoadOptions, expected: RegExp]> = [
+    [
+      'bad number in a variable',
+      { env: { SUPERMQ_MQTT_TCP_PORT: 'x1883' } },
+      /^mqtt\.tcp\.port from SUPERMQ_MQTT_TCP_PORT is "x1883", but must be a port number from 0 to 65535/,
+    ],
+    [
+      'number out of bounds in a file',
+      { file: yaml('leaseSeconds: 1') },
+      /^leaseSeconds in .*yaml is 1, but must be a whole number from 5 to 300 \(seconds\)\.$/,
+    ],
+    [
+      'unknown key',
+      { file: yaml('mqtt:\n  tcp:\n    prot: 1') },
+      /^mqtt\.tcp\.prot in .*yaml is not an option; did you mean mqtt\.tcp\.port\?\.$/,
+    ],
+    ['unknown section', { file: yaml('bogus:\n  a: 1') }, /^bogus in .*yaml is not an option\.$/],
+    [
+      'unknown variable',
+      { env: { SUPERMQ_MQTT_TCP_PROT: '1' } },
+      /^The environment variable SUPERMQ_MQTT_TCP_PROT is not an option; did you mean SUPERMQ_MQTT_TCP_PORT\?\.$/,
+    ],
+    [
+      'wrong choice',
+      { env: { SUPERMQ_LOG_LEVEL: 'loud' } },
+      /log\.level from SUPERMQ_LOG_LEVEL is "loud", but must be one of trace, debug/,
+    ],
+    ['bad URL', { env: { SUPERMQ_NATS_SERVERS: 'http://x' } }, /nats\.servers .* but must be a list of NATS URLs/],
+    ['bad prefix', { env: { SUPERMQ_NATS_TOPIC_PREFIX: 'a..b' } }, /nats\.topicPrefix .* separated by dots/],
+    ['broken YAML', { file: yaml('a: [1') }, /is not valid YAML: .* line 1/],
+    ['no mapping', { file: yaml('- 1') }, /must contain keys and values/],
+    ['missing file', { file: '/does/not/exist.yaml' }, /cannot be read: .*ENOENT/],
+    [
+      'secret of the wrong type',
+      { file: yaml('nats:\n  user: u\n  password: 12345') },
+      /^nats\.password in .*yaml is its value, but must be a text\.$/,
+    ],
+    ['TLS port without certificate', { env: { SUPERMQ_MQTT_TLS_PORT: '8883' } }, /need tls\.cert and tls\.key/],
+    ['workers without NATS', { env: { SUPERMQ_WORKERS: '2' } }, /^workers is 2, but workers meet through NATS only/],
+    [
+      'two listeners on one port',
+      { env: { SUPERMQ_MQTT_WS_PORT: '1883' } },
+      /mqtt\.ws\.port and mqtt\.tcp\.port are both 1883/,
+    ],
+    ['no listener', { env: { SUPERMQ_MQTT_TCP_PORT: '0', SUPERMQ_MQTT_WS_PORT: '0' } }, /All MQTT listeners are off/],
+    [
+      'two kinds of credentials',
+      { env: { SUPERMQ_NATS_USER: 'u', SUPERMQ_NATS_TOKEN: 't' } },
+      /nats\.user and nats\.token are set/,
+    ],
+    ['password without user', { env: { SUPERMQ_NATS_PASSWORD: 'p' } }, /^nats\.password is set without nats\.user/],
+    [
+      'file that is not there',
+      { env: { SUPERMQ_NATS_CREDS_FILE: '/does/not/exist' } },
+      /nats\.credsFile is \/does\/not\/exist, which cannot be read/,
+    ],
+  ];
+  for (const [title, options, expected] of cases) test(title, () => assert.match(problems(options), expected));
+
+  test('all problems are told at once', () => {
+    const text = problems({ env: { SUPERMQ_LOG_LEVEL: 'loud', SUPERMQ_WORKERS: '0', SUPERMQ_NATS_PASSWORD: 'hush' } });
+    assert.equal(text.split('\n').length, 3);
+    assert.doesNotMatch(text, /hush/);
+  });
+});
+
+test('config - every option refuses what its format does not allow, from the environment', () => {
+  for (const { env, format, key } of schema) {
+    if (format.allowed === 'a text' || format.allowed.startsWith('the path')) continue;
+    assert.match(
+      problems({ env: { [env]: ' \u0000 not allowed ' } }),
+      new RegExp(`^${key.replaceAll('.', '\\.')} from ${env} `, 'm'),
+      env,
+    );
+  }
+});
+
+test('config - every option has a doc sentence and a default that it allows itself', () => {
+  for (const { default: fallback, doc, env, format, key } of schema) {
+    assert.match(doc, /^[A-Z/].*\.$/, key);
+    assert.match(env, /^SUPERMQ_[A-Z_]+$/);
+    assert.deepEqual(format.read(fallback), fallback, key);
+  }
+});
+
+test('config - docs/configuration.md and config/default.yaml are those of the schema (npm run docs:config)', () => {
+  assert.ok(readFileSync(project('docs/configuration.md'), 'utf8').includes(configurationTable()));
+  assert.equal(readFileSync(project('config/default.yaml'), 'utf8'), defaultYaml());
+});
+
+test('config - the files in config/ load, and default.yaml changes nothing', () => {
+  const { node: _node, ...defaults } = loadConfig({ env: {} });
+  const { node: _other, ...loaded } = loadConfig({ env: {}, file: project('config/default.yaml') });
+  assert.deepEqual(loaded, defaults);
+  assert.deepEqual(loadConfig({ env: {}, file: project('config/example-production.yaml') }).nats.replicas, 3);
+  assert.equal(loadConfig({ env: {}, file: project('config/development.yaml') }).log.level, 'debug');
+});
+
+test('config - a worker gets a node id and an HTTP port of its own', () => {
+  const env = {
+    SUPERMQ_NODE_ID: 'n',
+    SUPERMQ_WORKERS: '3',
+    SUPERMQ_NATS_SERVERS: 'a',
+    SUPERMQ_HTTP_PORT: '9000',
+    SUPERMQ_WORKER_INDEX: '2',
+  };
+  const config = loadConfig({ env });
+  assert.deepEqual([config.node.id, config.http.port], ['n-2', 9002]);
+});
+
+test('config - the command line: help, version, print-config without secrets, unknown arguments', () => {
+  const print = (...args: string[]): string => {
+    const env = {
+      SUPERMQ_NATS_SERVERS: 'nats://me:hush@a:4222',
+      SUPERMQ_NATS_USER: 'u',
+      SUPERMQ_NATS_PASSWORD: 'hush',
+    };
+    const command = readCommandLine(args, '1.2.3', env);
+    return command.kind === 'print' ? command.text : '';
+  };
+  assert.equal(print('--version'), '1.2.3\n');
+  for (const { env } of schema) assert.ok(print('--help').includes(env));
+  assert.match(print('--print-config'), /password: "?\[redacted\]/);
+  assert.doesNotMatch(print('--print-config'), /hush/);
+  assert.throws(() => readCommandLine(['--bogus'], '1', {}), ConfigError);
+  const run = readCommandLine([], '1', {});
+  assert.equal(run.kind === 'run' && run.config.mqtt.tcp.port, 1883);
+});
