@@ -1,0 +1,71 @@
+/**
+ * Messages from clients → the bus. Turns the topic bytes of a PUBLISH into a route (checked, behind the walls or not,
+ * encoded for the bus) and remembers the routes of recent topics, so that a repeated topic costs a map lookup.
+ */
+import { isUtf8 } from 'node:buffer';
+import type { Counters } from '../counters.ts';
+import type { Extras } from '../message.ts';
+import { MqttError, malformed, Reason } from '../mqtt/reason.ts';
+import { isTopicName } from '../mqtt/topic.ts';
+import type { Bus, Route } from './ports.ts';
+import { isPublishAllowed } from './walls.ts';
+
+/** Routes remembered; when full all are forgotten, which costs one encoding per topic still in use. */
+const ROUTES = 16_384;
+
+export class Publisher {
+  readonly #bus: Bus;
+  readonly #counters: Counters;
+  readonly #routes = new Map<string, Route>();
+
+  constructor(bus: Bus, counters: Counters) {
+    this.#bus = bus;
+    this.#counters = counters;
+  }
+
+  /**
+   * The route of the topic in `buffer`, or undefined when clients may not publish to it.
+   * @throws MqttError 0x81 for bytes that are no UTF-8 or contain U+0000, 0x90 for a wildcard or a topic that is too long for the bus
+   */
+  routeOf(buffer: Buffer, start: number, end: number): Route | undefined {
+    // One character per byte: unique per topic, and cheaper to make than the decoded name.
+    const key = buffer.toString('latin1', start, end);
+    const known = this.#routes.get(key);
+    if (known !== undefined) return known;
+    const route = this.route(decodeTopic(buffer.subarray(start, end)));
+    if (route !== undefined) {
+      if (this.#routes.size >= ROUTES) this.#routes.clear();
+      this.#routes.set(key, route);
+    }
+    return route;
+  }
+
+  /** Like {@link routeOf} for a topic that is a string already (a will's). */
+  route(topic: string): Route | undefined {
+    if (!isTopicName(topic)) throw new MqttError(Reason.topicNameInvalid, 'topic name with a wildcard'); // [MQTT5 3.3.2-2] [MQTT311 3.3.2-2]
+    if (!isPublishAllowed(topic)) return undefined;
+    const route = this.#bus.route(topic);
+    if (route === undefined)
+      throw new MqttError(Reason.topicNameInvalid, 'topic name too long or with too many levels');
+    return route;
+  }
+
+  /** Hands a message to the bus; false asks to stop reading for a while. */
+  publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean {
+    this.#counters.messagesReceived++;
+    return this.#bus.publish(route, payload, extras);
+  }
+
+  /** Counts a message whose topic has no route. */
+  drop(): void {
+    this.#counters.messagesReceived++;
+    this.#counters.dropped.forbiddenTopic++;
+  }
+}
+
+/** [MQTT5 1.5.4-1] [MQTT311 1.5.3-1] [MQTT5 1.5.4-2] [MQTT311 1.5.3-2] */
+function decodeTopic(bytes: Buffer): string {
+  if (!isUtf8(bytes)) throw malformed('topic name is not valid UTF-8');
+  if (bytes.includes(0)) throw malformed('topic name contains U+0000');
+  return bytes.toString('utf8');
+}

@@ -1,0 +1,97 @@
+/**
+ * The node's table of filters: one bus subscription per distinct filter, however many clients share it. Group members
+ * have a bus subscription each (groups.ts).
+ */
+
+import type { Delivery } from './deliver.ts';
+import { subscribeMember } from './groups.ts';
+import { Interest, type Subscription } from './interest.ts';
+import type { Bus, Unsubscribe } from './ports.ts';
+
+interface Entry {
+  readonly interest: Interest;
+  readonly unsubscribe: Unsubscribe;
+}
+
+export class Subscriptions {
+  readonly #bus: Bus;
+  readonly #delivery: Delivery;
+  readonly #entries = new Map<string, Entry>();
+  readonly #members = new Map<Subscription, Unsubscribe>();
+  #count = 0;
+
+  constructor(bus: Bus, delivery: Delivery) {
+    this.#bus = bus;
+    this.#delivery = delivery;
+  }
+
+  /** Subscriptions of all local clients. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Distinct plain filters, which is the number of interests this node holds on the bus. */
+  get interestCount(): number {
+    return this.#entries.size;
+  }
+
+  get groupMemberCount(): number {
+    return this.#members.size;
+  }
+
+  add(subscription: Subscription): void {
+    this.#count++;
+    if (subscription.group !== undefined) {
+      this.#members.set(subscription, subscribeMember(this.#bus, this.#delivery, subscription));
+      return;
+    }
+    const { interest } = this.#entryOf(subscription.filter);
+    this.#delivery.settle(interest);
+    interest.add(subscription);
+  }
+
+  remove(subscription: Subscription): void {
+    this.#count--;
+    const leaveGroup = this.#members.get(subscription);
+    if (leaveGroup !== undefined) {
+      this.#members.delete(subscription);
+      leaveGroup();
+      return;
+    }
+    const entry = this.#entries.get(subscription.filter);
+    if (entry === undefined) return;
+    this.#delivery.settle(entry.interest);
+    entry.interest.remove(subscription);
+    if (!entry.interest.isEmpty) return;
+    this.#entries.delete(subscription.filter);
+    entry.unsubscribe();
+  }
+
+  /** Puts `next` in the place of `previous` (same filter and group, same client) without a gap. [MQTT5 3.8.4-3] */
+  replace(previous: Subscription, next: Subscription): void {
+    this.add(next);
+    this.remove(previous);
+  }
+
+  /** Sorts a subscription in again after its overlaps have changed. */
+  rearrange(subscription: Subscription): void {
+    const entry = this.#entries.get(subscription.filter);
+    if (entry === undefined || subscription.place === undefined) return;
+    this.#delivery.settle(entry.interest);
+    entry.interest.remove(subscription);
+    entry.interest.add(subscription);
+  }
+
+  #entryOf(filter: string): Entry {
+    const known = this.#entries.get(filter);
+    if (known !== undefined) return known;
+    const interest = new Interest(filter);
+    const delivery = this.#delivery;
+    const unsubscribe = this.#bus.subscribe(filter, (topic, payload, extras) => {
+      delivery.deliver(interest, topic, payload, extras);
+    });
+    const entry = { interest, unsubscribe };
+    this.#entries.set(filter, entry);
+    return entry;
+  }
+}
