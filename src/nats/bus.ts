@@ -1,0 +1,243 @@
+/**
+ * The Bus on core NATS: bare payloads on mapped subjects, one NATS subscription per interest, a queue subscription per
+ * group member. Callbacks and views throughout; nothing is awaited and no promise is made per message.
+ */
+import type { Msg, NatsConnection, Subscription as NatsSubscription } from 'nats';
+import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/ports.ts';
+import type { Counters } from '../counters.ts';
+import { type Extras, makeTopic, type Topic } from '../message.ts';
+import { startsWithWildcard } from '../mqtt/topic.ts';
+import { decodeExtras, encodeExtras, extrasBytes } from './envelope.ts';
+import { encodeGroup, type SubjectMap } from './subject.ts';
+
+/** Kept free of the server's max_payload for what the NATS message carries beside the MQTT packet's own bytes. */
+const HEADROOM_BYTES = 1024;
+/** Bytes of a PUB line beside subject and payload. */
+const LINE_BYTES = 16;
+/** One flush per so many published bytes tells how far the server has come. */
+const PROBE_BYTES = 256 * 1024;
+/** How long {@link NatsBus.close} waits for the server. */
+const CLOSE_MILLISECONDS = 1_000;
+/** Topics remembered per subject; when full all are forgotten. */
+const TOPICS = 16_384;
+
+interface NatsRoute extends Route {
+  readonly subject: string;
+}
+
+export interface NatsBusOptions {
+  readonly connection: NatsConnection;
+  readonly subjects: SubjectMap;
+  readonly counters: Counters;
+  readonly events: BusEvents;
+  /** Bytes that may be under way to the server before publishers are paused. */
+  readonly maximumInFlightBytes: number;
+}
+
+export class NatsBus implements Bus {
+  readonly #connection: NatsConnection;
+  readonly #subjects: SubjectMap;
+  readonly #counters: Counters;
+  readonly #events: BusEvents;
+  readonly #maximumInFlight: number;
+  readonly #topics = new Map<string, Topic>();
+  #isConnected = true;
+  /** Bytes handed to the client library, up to the last probe, and up to the last probe that came back. */
+  #published = 0;
+  #probed = 0;
+  #confirmed = 0;
+  #isHoldingBack = false;
+  #confirmation: Promise<void> | undefined;
+  #nextConfirmation: Promise<void> | undefined;
+  #reconnected: Array<() => void> = [];
+
+  constructor(options: NatsBusOptions) {
+    this.#connection = options.connection;
+    this.#subjects = options.subjects;
+    this.#counters = options.counters;
+    this.#events = options.events;
+    this.#maximumInFlight = options.maximumInFlightBytes;
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  route(topic: string): NatsRoute | undefined {
+    const subject = this.#subjects.encodeTopic(topic);
+    return subject === undefined ? undefined : { ...makeTopic(topic), subject };
+  }
+
+  carries(filter: string): boolean {
+    return this.#subjects.encodeFilter(filter) !== undefined;
+  }
+
+  maximumPacketSize(): number {
+    return (this.#connection.info?.max_payload ?? 0) - HEADROOM_BYTES;
+  }
+
+  publish(route: NatsRoute, payload: Uint8Array, extras: Extras | undefined): boolean {
+    // A publish while disconnected would vanish without a sign.
+    if (!this.#isConnected) {
+      this.#counters.dropped.busDisconnected++;
+      return true;
+    }
+    const size = payload.length + (extras === undefined ? 0 : extrasBytes(extras));
+    if (size > (this.#connection.info?.max_payload ?? 0)) {
+      this.#counters.dropped.tooLargeForBus++;
+      return true;
+    }
+    this.#counters.busPublished++;
+    if (extras === undefined) this.#connection.publish(route.subject, payload);
+    else this.#connection.publish(route.subject, payload, { headers: encodeExtras(extras) });
+    this.#published += size + route.subject.length + LINE_BYTES;
+    if (this.#published - this.#probed < PROBE_BYTES) return !this.#isHoldingBack;
+    return this.#probe();
+  }
+
+  subscribe(filter: string, deliver: BusDeliver): Unsubscribe {
+    return this.#subscribe(filter, undefined, deliver);
+  }
+
+  subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe {
+    return this.#subscribe(filter, encodeGroup(name), deliver);
+  }
+
+  /**
+   * One flush in flight and one waiting serve any number of callers. The own server has all subscriptions then; other
+   * servers of the cluster learn of them within milliseconds.
+   */
+  confirm(): Promise<void> {
+    if (this.#confirmation === undefined) {
+      this.#confirmation = this.#flush().finally(() => {
+        this.#confirmation = this.#nextConfirmation;
+        this.#nextConfirmation = undefined;
+      });
+      return this.#confirmation;
+    }
+    this.#nextConfirmation ??= this.#confirmation
+      .then(() => this.#flush())
+      .finally(() => {
+        this.#confirmation = this.#nextConfirmation;
+        this.#nextConfirmation = undefined;
+      });
+    return this.#nextConfirmation;
+  }
+
+  /** Called by client.ts when the connection is lost: from here on messages are dropped and counted. */
+  disconnected(): void {
+    if (!this.#isConnected) return;
+    this.#isConnected = false;
+    this.#events.disconnected();
+    this.#catchUp(this.#published);
+  }
+
+  /** Called by client.ts when the connection is back; the library has sent the subscriptions again. */
+  reconnected(): void {
+    this.#isConnected = true;
+    this.#counters.busReconnects++;
+    for (const resolve of this.#reconnected.splice(0)) resolve();
+    this.#events.connected();
+  }
+
+  /** What was published is with the server before the connection ends, if it answers in time. */
+  async close(): Promise<void> {
+    const flushed = this.#isConnected ? this.#connection.flush().catch(() => {}) : undefined;
+    this.#isConnected = false;
+    await Promise.race([flushed, new Promise((resolve) => setTimeout(resolve, CLOSE_MILLISECONDS).unref())]);
+    await this.#connection.close();
+  }
+
+  #subscribe(filter: string, queue: string | undefined, deliver: BusDeliver): Unsubscribe {
+    const subjects = this.#subjects.encodeFilter(filter);
+    if (subjects === undefined) throw new Error('filter that the bus does not carry');
+    const subscriptions = subjects.map((subject) => {
+      const callback = this.#receiver(filter, subject, deliver);
+      return this.#connection.subscribe(subject, queue === undefined ? { callback } : { queue, callback });
+    });
+    return () => {
+      for (const subscription of subscriptions) this.#end(subscription);
+    };
+  }
+
+  #end(subscription: NatsSubscription): void {
+    if (!this.#connection.isClosed()) subscription.unsubscribe();
+  }
+
+  /** What NATS calls for each message of one subscription; a subject without wildcard needs no look at the message's. */
+  #receiver(filter: string, subject: string, deliver: BusDeliver): (error: Error | null, message: Msg) => void {
+    const isExact = !(filter.includes('+') || subject.endsWith('>') || subject === '*');
+    const fixed = isExact ? makeTopic(this.#subjects.decodeSubject(subject) ?? filter) : undefined;
+    const isOpen = startsWithWildcard(filter);
+    return (error, message) => {
+      if (error !== null) return;
+      // A wildcard lets in inboxes, KV values and API calls of the whole account: no client ever sees them.
+      if (isOpen && this.#subjects.startsWithHidden(message.subject)) return;
+      this.#counters.busReceived++;
+      const topic = fixed ?? this.#topicOf(message.subject);
+      if (topic !== undefined) this.#deliver(topic, message, deliver);
+    };
+  }
+
+  #deliver(topic: Topic, message: Msg, deliver: BusDeliver): void {
+    const { headers } = message;
+    if (headers === undefined) return deliver(topic, message.data, undefined);
+    let extras: Extras | undefined;
+    try {
+      extras = decodeExtras(headers);
+    } catch {
+      // A NATS application's header that no client could have sent: the message goes no further.
+      this.#counters.dropped.notMqtt++;
+      return;
+    }
+    deliver(topic, message.data, extras);
+  }
+
+  /** Undefined for subjects that no topic maps to. */
+  #topicOf(subject: string): Topic | undefined {
+    const known = this.#topics.get(subject);
+    if (known !== undefined) return known;
+    const name = this.#subjects.decodeSubject(subject);
+    if (name === undefined) {
+      this.#counters.dropped.notMqtt++;
+      return undefined;
+    }
+    const topic = makeTopic(name);
+    if (this.#topics.size >= TOPICS) this.#topics.clear();
+    this.#topics.set(subject, topic);
+    return topic;
+  }
+
+  /** Asks how far the server is; with too much under way the publishers are held back until it answers. */
+  #probe(): boolean {
+    const mark = this.#published;
+    this.#probed = mark;
+    // A flush that fails belongs to a lost connection: nothing of it is under way any more.
+    this.#connection.flush().then(
+      () => this.#catchUp(mark),
+      () => this.#catchUp(mark),
+    );
+    this.#isHoldingBack = mark - this.#confirmed > this.#maximumInFlight;
+    return !this.#isHoldingBack;
+  }
+
+  #catchUp(mark: number): void {
+    this.#confirmed = Math.max(this.#confirmed, mark);
+    if (!this.#isHoldingBack || this.#published - this.#confirmed > this.#maximumInFlight / 2) return;
+    this.#isHoldingBack = false;
+    this.#events.writable();
+  }
+
+  /** A flush that outlives a lost connection: it is asked again on the next one. */
+  async #flush(): Promise<void> {
+    for (;;) {
+      if (!this.#isConnected) await new Promise<void>((resolve) => this.#reconnected.push(resolve));
+      try {
+        return await this.#connection.flush();
+      } catch (error) {
+        if (this.#connection.isClosed()) throw error;
+        if (this.#isConnected) this.disconnected();
+      }
+    }
+  }
+}

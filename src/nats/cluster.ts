@@ -1,0 +1,234 @@
+/**
+ * One live connection per client id over all nodes. A node that has a client listens on that client's own control subject;
+ * a node to which the client connects listens first, then asks there. Nobody listening is answered at once (no responders).
+ * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
+ */
+import { hash } from 'node:crypto';
+import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
+import type { Claim, ClaimStamp, Cluster } from '../broker/ports.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+
+/** Control subjects: this and a hash of the client id. */
+export const CONTROL_PREFIX = '$SMQ.client.';
+/** An owner that does not answer within this time is cut off or frozen; it is asked again when it is back. */
+const ANSWER_MILLISECONDS = 1_000;
+/** How long a claim waits at most for the answers to the claims before it. */
+const BATCH_MILLISECONDS = 3;
+/** Between two looks at what is unanswered, and before a claim is asked a second time. */
+const SWEEP_MILLISECONDS = 200;
+/** Claims asked again per sweep after a reconnect. */
+const CLAIMS_PER_SWEEP = 2_000;
+const YIELDED = 'yielded';
+
+interface Held {
+  readonly clientId: string;
+  readonly subject: string;
+  readonly yielded: () => void;
+  /** Made at the end of the turn in which the claim came. */
+  subscription: Subscription | undefined;
+  stamp: ClaimStamp;
+  /** The answer to its first question has come, or was not worth waiting for. */
+  isSettled: boolean;
+}
+
+interface Question {
+  readonly held: Held;
+  readonly deadline: number;
+  readonly settle: () => void;
+}
+
+export interface NatsClusterOptions {
+  /** Made with `noEcho`: a node does not answer itself. */
+  readonly connection: NatsConnection;
+  /** Random per start of the node. */
+  readonly incarnation: string;
+  readonly clock: Clock;
+}
+
+export class NatsCluster implements Cluster {
+  readonly #connection: NatsConnection;
+  readonly #incarnation: string;
+  readonly #clock: Clock;
+  readonly #inbox = createInbox();
+  readonly #held = new Map<string, Held>();
+  readonly #questions = new Map<number, Question>();
+  readonly #stopSweep: CancelTimer;
+  #serial = 0;
+  #nextQuestion = 1;
+  /** Claims that NATS has not heard of yet, and how many of the last batch are unanswered. */
+  #arrived: Array<{ held: Held; settle: () => void }> = [];
+  #lastBatch = { unanswered: 0 };
+  /** Claims to be asked again: those of this sweep, those of the last, and after a reconnect all. */
+  #fresh: Held[] = [];
+  #due: Held[] = [];
+
+  constructor(options: NatsClusterOptions) {
+    this.#connection = options.connection;
+    this.#incarnation = options.incarnation;
+    this.#clock = options.clock;
+    const prefixLength = this.#inbox.length + 1;
+    this.#connection.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.#answered(Number(message.subject.slice(prefixLength)), message);
+      },
+    });
+    this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
+  }
+
+  async claim(clientId: string, yielded: () => void): Promise<Claim> {
+    const previous = this.#held.get(clientId);
+    const held = this.#hold(clientId, yielded, previous?.subscription);
+    if (previous !== undefined) previous.yielded();
+    // A client that moves from one connection of this node to another is nowhere else.
+    if (previous?.isSettled !== true) await new Promise<void>((settle) => this.#arrive(held, settle));
+    held.isSettled = true;
+    // With routes in between, another server may not have known our subscription when it was asked.
+    if (this.#connection.info?.cluster !== undefined) this.#fresh.push(held);
+    return { release: () => this.#release(held) };
+  }
+
+  /** Called when the connection is back: other nodes may have been asked in vain meanwhile. */
+  reconnected(): void {
+    this.#due = [...this.#held.values()];
+  }
+
+  async close(): Promise<void> {
+    this.#stopSweep();
+    for (const { settle } of this.#questions.values()) settle();
+    this.#questions.clear();
+    await this.#connection.close();
+  }
+
+  #hold(clientId: string, yielded: () => void, subscription: Subscription | undefined): Held {
+    const subject = CONTROL_PREFIX + hash('sha256', clientId, 'base64url').slice(0, 22);
+    const stamp = { connectedAt: this.#clock.wall(), incarnation: this.#incarnation, serial: ++this.#serial };
+    const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false };
+    this.#held.set(clientId, held);
+    return held;
+  }
+
+  /** Claims wait for the answers to the batch before theirs, so that under load NATS gets few large writes; a slow answer holds up nobody. */
+  #arrive(held: Held, settle: () => void): void {
+    this.#arrived.push({ held, settle });
+    if (this.#arrived.length > 1) return;
+    if (this.#isAnswered()) setImmediate(this.#askArrived);
+    else setTimeout(this.#askArrived, BATCH_MILLISECONDS);
+  }
+
+  /** Listens first, then asks. A claim that was given up meanwhile is not asked for. */
+  readonly #askArrived = (): void => {
+    const batch = this.#arrived.splice(0);
+    if (batch.length === 0) return;
+    const current = { unanswered: batch.length };
+    this.#lastBatch = current;
+    const answered = (settle: () => void): void => {
+      settle();
+      current.unanswered--;
+      if (this.#isAnswered() && this.#arrived.length > 0) setImmediate(this.#askArrived);
+    };
+    for (const { held, settle } of batch) {
+      if (this.#held.get(held.clientId) !== held || this.#connection.isClosed()) {
+        answered(settle);
+        continue;
+      }
+      held.subscription ??= this.#listen(held.clientId, held.subject);
+      this.#ask(held, () => answered(settle));
+    }
+  };
+
+  #isAnswered(): boolean {
+    return this.#lastBatch.unanswered === 0;
+  }
+
+  #listen(clientId: string, subject: string): Subscription {
+    return this.#connection.subscribe(subject, {
+      callback: (error, message) => {
+        if (error === null) this.#asked(clientId, message);
+      },
+    });
+  }
+
+  #release(held: Held): void {
+    if (this.#held.get(held.clientId) !== held) return;
+    this.#held.delete(held.clientId);
+    if (!this.#connection.isClosed()) held.subscription?.unsubscribe();
+  }
+
+  #yield(held: Held): void {
+    this.#release(held);
+    held.yielded();
+  }
+
+  #ask(held: Held, settle: () => void): void {
+    const number = this.#nextQuestion++;
+    this.#questions.set(number, { held, settle, deadline: this.#clock.now() + ANSWER_MILLISECONDS });
+    if (this.#connection.isClosed()) return;
+    this.#connection.publish(held.subject, encodeStamp(held.stamp), { reply: `${this.#inbox}.${number}` });
+  }
+
+  /** Another node has the client connecting. */
+  #asked(clientId: string, message: Msg): void {
+    const held = this.#held.get(clientId);
+    const stamp = decodeStamp(message.data);
+    if (held === undefined || stamp === undefined) return;
+    if (compareStamps(stamp, held.stamp) < 0) {
+      message.respond(encodeStamp(held.stamp));
+      return;
+    }
+    this.#yield(held);
+    message.respond(YIELDED);
+  }
+
+  /** The other side of a question: it has yielded, does not exist (no responders: empty), or names its later stamp. */
+  #answered(number: number, message: Msg): void {
+    const question = this.#questions.get(number);
+    if (question === undefined) return;
+    this.#questions.delete(number);
+    const { held, settle } = question;
+    const theirs = message.data.length === 0 ? undefined : decodeStamp(message.data);
+    if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
+      return settle();
+    if (held.isSettled) {
+      this.#yield(held);
+      return settle();
+    }
+    // The client stands here now, so its other connection is the older one, whatever that node's clock says. Once.
+    held.isSettled = true;
+    held.stamp = { ...held.stamp, connectedAt: theirs.connectedAt + 1 };
+    this.#ask(held, settle);
+  }
+
+  #sweep(): void {
+    const now = this.#clock.now();
+    for (const [number, question] of this.#questions) {
+      if (question.deadline > now) break;
+      this.#questions.delete(number);
+      question.settle();
+    }
+    for (const held of this.#due.splice(0, CLAIMS_PER_SWEEP)) {
+      if (this.#held.get(held.clientId) === held) this.#ask(held, nothing);
+    }
+    this.#due.push(...this.#fresh);
+    this.#fresh = [];
+  }
+}
+
+function nothing(): void {}
+
+function encodeStamp({ connectedAt, incarnation, serial }: ClaimStamp): string {
+  return `${connectedAt} ${incarnation} ${serial}`;
+}
+
+function decodeStamp(data: Uint8Array): ClaimStamp | undefined {
+  const parts = /^(\d{1,16}) ([\w-]{1,64}) (\d{1,16})$/.exec(new TextDecoder().decode(data));
+  const [, connectedAt, incarnation, serial] = parts ?? [];
+  if (connectedAt === undefined || incarnation === undefined || serial === undefined) return undefined;
+  return { connectedAt: Number(connectedAt), incarnation, serial: Number(serial) };
+}
+
+/** Negative when `a` is the earlier one; never 0 for two claims. */
+export function compareStamps(a: ClaimStamp, b: ClaimStamp): number {
+  if (a.connectedAt !== b.connectedAt) return a.connectedAt - b.connectedAt;
+  if (a.incarnation !== b.incarnation) return a.incarnation < b.incarnation ? -1 : 1;
+  return a.serial - b.serial;
+}
