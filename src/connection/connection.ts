@@ -1,0 +1,215 @@
+/**
+ * One network connection, from accept to close: its state, the read loop, and the only way it ends. What a packet means is
+ * decided in receiver.ts (PUBLISH) and dispatch.ts (everything else); errors thrown there become a packet and a close here.
+ */
+import type { Logger } from 'pino';
+import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
+import type { Claim } from '../broker/ports.ts';
+import { encodeDisconnect } from '../mqtt/codec.ts';
+import { Framer } from '../mqtt/framing.ts';
+import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import { publishWill, type Will } from '../session/will.ts';
+import type { Transport, TransportEvents } from '../transport/listener.ts';
+import { refuseConnect } from './connect.ts';
+import type { NodeContext } from './context.ts';
+import { dispatch } from './dispatch.ts';
+import { Receiver } from './receiver.ts';
+import { Sender } from './sender.ts';
+
+/** What is known once CONNECT was accepted. */
+export interface Client {
+  readonly id: string;
+  readonly version: ProtocolVersion;
+  /** Session Expiry Interval that CONNECT asked for, in seconds. */
+  readonly requestedExpirySeconds: number;
+  /** Reason strings may be sent on any packet. */
+  readonly wantsProblemInformation: boolean;
+  readonly claim: Claim;
+}
+
+/** connecting: no CONNECT yet; accepting: it is being worked on; connected: CONNACK is out; closed: nothing is read or written any more. */
+type State = 'connecting' | 'accepting' | 'connected' | 'closed';
+
+export class Connection implements TransportEvents {
+  readonly node: NodeContext;
+  readonly transport: Transport;
+  readonly framer: Framer;
+  readonly sender: Sender;
+  readonly subscriptions: ClientSubscriptions;
+  /** Packet ids of SUBSCRIBE packets that are not answered yet. */
+  readonly pendingSubscribes = new Set<number>();
+  /** The version that CONNECT names, known before the rest of it was found to be sound. */
+  requestedVersion: ProtocolVersion | undefined;
+  client: Client | undefined;
+  will: Will | undefined;
+  #receiver: Receiver | undefined;
+  #state: State = 'connecting';
+  #lastPacketAt: number;
+  #silenceLimit: number;
+  #log: Logger | undefined;
+
+  constructor(transport: Transport, node: NodeContext) {
+    this.node = node;
+    this.transport = transport;
+    this.framer = new Framer(node.limits.maximumPacketSize);
+    this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
+    this.subscriptions = new ClientSubscriptions(node.subscriptions);
+    this.#lastPacketAt = node.clock.now();
+    this.#silenceLimit = node.limits.connectTimeoutSeconds * 1000;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** Made when first used: most connections never log. */
+  get log(): Logger {
+    this.#log ??= this.node.log.child({ clientId: this.client?.id, peer: this.transport.peer });
+    return this.#log;
+  }
+
+  /** A line at level debug, which costs nothing while that level is off. */
+  debug(event: string, text: string, fields?: object): void {
+    if (this.node.log.isLevelEnabled('debug')) this.log.debug({ event: `connection.${event}`, ...fields }, text);
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#state === 'closed') return;
+    this.node.counters.bytesReceived += chunk.length;
+    this.framer.append(chunk);
+    this.#process();
+  }
+
+  drain(): void {
+    this.sender.drained();
+  }
+
+  closed(cause: Error | undefined): void {
+    if (this.#state === 'closed') return;
+    this.debug('lost', 'The network connection ended without DISCONNECT', { err: cause });
+    this.#finish(undefined, true);
+  }
+
+  /** CONNECT has come and takes a while: nothing further is read until {@link connected}. */
+  beginAccepting(): void {
+    this.#state = 'accepting';
+    this.transport.pause();
+  }
+
+  /** CONNACK is out: packets are handled from now on, those that came meanwhile included. [MQTT5 3.1.4-5] */
+  connected(client: Client, keepAliveSeconds: number, topicAliasMaximum: number): void {
+    this.client = client;
+    this.#log = undefined;
+    this.#receiver = new Receiver(this, topicAliasMaximum);
+    this.framer.maximumPacketSize = Math.min(this.framer.maximumPacketSize, this.node.bus.maximumPacketSize());
+    this.#state = 'connected';
+    this.#lastPacketAt = this.node.clock.now();
+    this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
+    this.node.connections.connected();
+    this.transport.resume();
+    this.#process();
+  }
+
+  /** Called by the sweep: closes a connection that is silent for too long. */
+  checkSilence(now: number): void {
+    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting') return;
+    this.node.counters.keepAliveTimeouts++;
+    this.debug('timedOut', 'No packet within the time that the client stated');
+    this.close(Reason.keepAliveTimeout);
+  }
+
+  pauseReading(): void {
+    this.transport.pause();
+  }
+
+  resumeReading(): void {
+    if (this.#state === 'connected') this.transport.resume();
+  }
+
+  /** An answer to the client; a client that lets its answers pile up is cut. */
+  send(packet: Buffer): void {
+    if (this.#state === 'closed' || this.sender.send(packet)) return;
+    this.debug('stalled', 'The client does not read its answers');
+    this.#finish(undefined, true);
+    this.transport.destroy();
+  }
+
+  /** Turns whatever was thrown while a packet was handled into a packet and a close. */
+  fail(error: unknown): void {
+    if (this.#state === 'closed') return;
+    const { counters } = this.node;
+    if (error instanceof MqttError) {
+      counters.protocolErrors++;
+      this.debug('failed', 'The client broke a rule', { reason: error.reason, err: error });
+      return this.#closeWith(error.reason, error);
+    }
+    counters.internalErrors++;
+    this.log.error({ event: 'connection.bug', err: error }, 'A packet could not be handled; this is a defect');
+    this.#closeWith(Reason.unspecifiedError, undefined);
+  }
+
+  /** The client connected again, here or on another node. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2] */
+  takenOver(): void {
+    if (this.#state === 'closed') return;
+    this.node.counters.takeovers++;
+    this.#closeWith(Reason.sessionTakenOver, undefined);
+  }
+
+  /** Ends the connection for a reason of ours; the will is published. */
+  close(reason: ReasonCode): void {
+    if (this.#state !== 'closed') this.#closeWith(reason, undefined);
+  }
+
+  /** The client said goodbye. */
+  disconnected(publishesWill: boolean): void {
+    this.#finish(undefined, publishesWill);
+    this.transport.end();
+  }
+
+  #process(): void {
+    const { framer } = this;
+    let hasPacket = false;
+    try {
+      while ((this.#state === 'connected' || this.#state === 'connecting') && framer.next()) {
+        hasPacket = true;
+        if (this.#receiver !== undefined && framer.header >> 4 === 3) this.#receiver.publish(framer);
+        else dispatch(this, framer);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    if (hasPacket && this.#state === 'connected') this.#lastPacketAt = this.node.clock.now();
+  }
+
+  #closeWith(reason: ReasonCode, error: MqttError | undefined): void {
+    const isConnected = this.#state === 'connected';
+    // Before a successful CONNACK there is no DISCONNECT, and never one for MQTT 3.x. [MQTT5 3.14.0-1]
+    const hasDisconnect = isConnected && this.client?.version === 5;
+    const lastPacket = hasDisconnect ? this.#encodeDisconnect(reason, error) : undefined;
+    if (!isConnected && error !== undefined) refuseConnect(this, error);
+    this.#finish(lastPacket, true);
+    this.transport.end();
+  }
+
+  #encodeDisconnect(reason: ReasonCode, error: MqttError | undefined): Buffer {
+    return encodeDisconnect(reason, error?.message, this.sender.maximumPacketSize);
+  }
+
+  /** The only end of a connection: nothing is read or written after it, and all that it held is given back. */
+  #finish(lastPacket: Buffer | undefined, publishesWill: boolean): void {
+    const wasConnected = this.#state === 'connected';
+    this.#state = 'closed';
+    this.sender.close(lastPacket);
+    this.subscriptions.clear();
+    this.client?.claim.release();
+    this.node.connections.remove(this, wasConnected);
+    const { will } = this;
+    this.will = undefined;
+    if (wasConnected && publishesWill && will !== undefined) publishWill(will, this.node.publisher); // [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * All connections of the node: the one sweep that finds those that have been silent for too long, those whose socket is paused until
+ * the bus takes messages again, and closing all of them.
+ */
+import type { CancelTimer, Clock } from '../clock.ts';
+import type { ReasonCode } from '../mqtt/reason.ts';
+import type { Connection } from './connection.ts';
+
+/** Keep alive and connect timeouts are noticed at most this much late. */
+const SWEEP_MILLISECONDS = 500;
+
+export class Connections {
+  readonly #all = new Set<Connection>();
+  readonly #paused = new Set<Connection>();
+  readonly #stopSweep: CancelTimer;
+  #connectedCount = 0;
+
+  constructor(clock: Clock) {
+    this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => {
+      const now = clock.now();
+      for (const connection of this.#all) connection.checkSilence(now);
+    });
+  }
+
+  /** Network connections, those before CONNECT included. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Connections whose CONNECT was accepted. */
+  get connectedCount(): number {
+    return this.#connectedCount;
+  }
+
+  add(connection: Connection): void {
+    this.#all.add(connection);
+  }
+
+  connected(): void {
+    this.#connectedCount++;
+  }
+
+  remove(connection: Connection, wasConnected: boolean): void {
+    this.#all.delete(connection);
+    this.#paused.delete(connection);
+    if (wasConnected) this.#connectedCount--;
+  }
+
+  /** Stops reading from a publisher until {@link resumeAll}. */
+  pause(connection: Connection): void {
+    if (this.#paused.has(connection)) return;
+    this.#paused.add(connection);
+    connection.pauseReading();
+  }
+
+  resumeAll(): void {
+    const paused = [...this.#paused];
+    this.#paused.clear();
+    for (const connection of paused) connection.resumeReading();
+  }
+
+  closeAll(reason: ReasonCode): void {
+    for (const connection of [...this.#all]) connection.close(reason);
+  }
+
+  /** Ends the sweep; connections are closed before. */
+  stop(): void {
+    this.#stopSweep();
+  }
+}

@@ -1,0 +1,34 @@
+/** What a connection needs of its node, made once by server.ts and shared by all connections. */
+import type { Logger } from 'pino';
+import type { Bus, Cluster } from '../broker/ports.ts';
+import type { Publisher } from '../broker/publish.ts';
+import type { Subscriptions } from '../broker/subscriptions.ts';
+import type { Clock } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import type { Connections } from './connections.ts';
+import type { WriteBatch } from './write-batch.ts';
+
+/** Limits of one connection; sizes in bytes. */
+export interface ConnectionLimits {
+  readonly maximumPacketSize: number;
+  readonly connectTimeoutSeconds: number;
+  /** 0 = no upper limit. */
+  readonly maximumKeepAliveSeconds: number;
+  readonly maximumSubscriptions: number;
+  readonly maximumOutboundBytes: number;
+  readonly topicAliasMaximum: number;
+  readonly maximumClientIdBytes: number;
+}
+
+export interface NodeContext {
+  readonly limits: ConnectionLimits;
+  readonly clock: Clock;
+  readonly counters: Counters;
+  readonly log: Logger;
+  readonly bus: Bus;
+  readonly cluster: Cluster;
+  readonly publisher: Publisher;
+  readonly subscriptions: Subscriptions;
+  readonly connections: Connections;
+  readonly writes: WriteBatch;
+}

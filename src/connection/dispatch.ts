@@ -1,0 +1,69 @@
+/**
+ * Packets other than PUBLISH → what handles them. Rejects what the state of the connection does not allow; throws MqttError
+ * for the connection to answer.
+ */
+import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
+import type { Framer } from '../mqtt/framing.ts';
+import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
+import { MqttError, malformed, protocolError, Reason } from '../mqtt/reason.ts';
+import { requestedVersion } from '../mqtt/validate.ts';
+import { acceptConnect } from './connect.ts';
+import type { Connection } from './connection.ts';
+import { subscribe, unsubscribe } from './subscribe.ts';
+
+/** Handles the packet that `framer` stands on. */
+export function dispatch(connection: Connection, framer: Framer): void {
+  const type = framer.header >> 4;
+  const { client } = connection;
+  if (client === undefined) {
+    if (type !== PacketType.connect) throw protocolError('the first packet must be CONNECT'); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
+    return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
+  }
+  if (type === PacketType.connect) throw protocolError('a second CONNECT'); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
+  if (type >= PacketType.puback && type <= PacketType.pubcomp)
+    return refuseAcknowledgement(client.version, type, framer);
+  const packet = decodeClientPacket(client.version, wholePacket(framer), framer.bodyStart - framer.start);
+  switch (packet.cmd) {
+    case 'pingreq':
+      return connection.send(pingresp); // [MQTT5 3.12.4-1] [MQTT311 3.12.4-1]
+    case 'subscribe':
+      return subscribe(connection, packet);
+    case 'unsubscribe':
+      return unsubscribe(connection, packet);
+    case 'disconnect':
+      return disconnect(connection, packet);
+    case 'auth':
+      // [MQTT5 4.12.0-6] no CONNECT with an authentication method is accepted, so there is nothing to go on with
+      throw protocolError('AUTH without an authentication method in CONNECT');
+  }
+}
+
+function wholePacket(framer: Framer): Buffer {
+  return framer.buffer.subarray(framer.start, framer.end);
+}
+
+function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
+  connection.requestedVersion = requestedVersion(frame, bodyOffset);
+  const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
+  connection.beginAccepting();
+  acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
+}
+
+/** Nothing above QoS 0 is ever in flight: an acknowledgement answers a packet that does not exist. */
+function refuseAcknowledgement(version: number, type: number, framer: Framer): void {
+  const flags = framer.header & 0x0f;
+  const isRelease = type === PacketType.pubrel;
+  if (flags !== (isRelease ? 2 : 0)) throw malformed('reserved flags'); // [MQTT5 3.6.1-1] [MQTT311 3.6.1-1]
+  if (framer.end - framer.bodyStart < 2) throw malformed('acknowledgement without packet id');
+  if (version < 5) return; // MQTT 3.x: no answer says more than silence does
+  throw new MqttError(Reason.protocolError, 'acknowledgement of a packet that was never sent');
+}
+
+function disconnect(connection: Connection, packet: DisconnectPacket): void {
+  const expiry = packet.sessionExpirySeconds ?? 0;
+  if (expiry !== 0 && connection.client?.requestedExpirySeconds === 0) {
+    throw protocolError('Session Expiry Interval in DISCONNECT after 0 in CONNECT'); // MQTT5 section 3.14.2.2.2
+  }
+  // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3] a normal goodbye discards the will
+  connection.disconnected(packet.reasonCode !== Reason.success);
+}

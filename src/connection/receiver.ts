@@ -1,0 +1,129 @@
+/**
+ * Receiver role (MQTT 5 section 4.3): PUBLISH in. Works on the bytes of the socket chunk: no packet object, the payload a
+ * view, and nothing is checked twice while a client stays with a topic. Maximum QoS is 0 and retained messages are not
+ * available on this node's backplane, which CONNACK has said.
+ */
+import type { Route } from '../broker/ports.ts';
+import type { Extras } from '../message.ts';
+import type { Framer } from '../mqtt/framing.ts';
+import { scanPublishProperties } from '../mqtt/properties.ts';
+import { Reader } from '../mqtt/reader.ts';
+import { MqttError, malformed, protocolError, Reason } from '../mqtt/reason.ts';
+import { InboundAliases } from '../mqtt/topic-alias.ts';
+import type { Connection } from './connection.ts';
+
+const nothing = Buffer.alloc(0);
+const RETAIN = 0x01;
+
+/** A topic that clients may not publish to, as an alias can name it. */
+const forbidden = Symbol('forbidden topic');
+
+export class Receiver {
+  readonly #connection: Connection;
+  readonly #isVersion5: boolean;
+  readonly #aliasMaximum: number;
+  #aliases: InboundAliases<Route | typeof forbidden> | undefined;
+  /** Route of the last topic: the same bytes again need no check. */
+  #lastRoute: Route | undefined;
+
+  constructor(connection: Connection, aliasMaximum: number) {
+    this.#connection = connection;
+    this.#isVersion5 = connection.client?.version === 5;
+    this.#aliasMaximum = aliasMaximum;
+  }
+
+  /**
+   * Handles the PUBLISH that `framer` stands on.
+   * @throws MqttError for everything that NORMATIVE rules of PUBLISH name
+   */
+  publish(framer: Framer): void {
+    const { buffer, bodyStart, end, header } = framer;
+    if ((header & 0x0e) !== 0) this.#refuseFlags(header);
+    if ((header & RETAIN) !== 0) this.#checkRetain();
+    if (end - bodyStart < 2) throw malformed('PUBLISH without topic name');
+    const topicEnd = bodyStart + 2 + (buffer[bodyStart] ?? 0) * 256 + (buffer[bodyStart + 1] ?? 0);
+    if (topicEnd > end) throw malformed('topic name runs past the packet');
+    if (this.#isVersion5 && (topicEnd === end || buffer[topicEnd] !== 0))
+      return this.#publishWithProperties(framer, topicEnd);
+    const route = this.#routeOf(buffer, bodyStart, topicEnd);
+    const payload = buffer.subarray(this.#isVersion5 ? topicEnd + 1 : topicEnd, end);
+    this.#accept(route, payload, this.#extras(nothing, header));
+  }
+
+  #publishWithProperties(framer: Framer, topicEnd: number): void {
+    const { buffer, bodyStart, end, header } = framer;
+    const reader = new Reader(buffer, topicEnd, end);
+    const length = reader.varint();
+    const start = reader.position;
+    if (start + length > end) throw malformed('properties run past the packet');
+    const { forward, topicAlias } = scanPublishProperties(buffer, start, start + length);
+    const route = this.#resolveAlias(topicAlias, buffer, bodyStart, topicEnd);
+    this.#accept(route, buffer.subarray(start + length, end), this.#extras(forward, header));
+  }
+
+  #accept(route: Route | undefined, payload: Uint8Array, extras: Extras | undefined): void {
+    const { node } = this.#connection;
+    if (route === undefined) return node.publisher.drop();
+    if (!node.publisher.publish(route, payload, extras)) node.connections.pause(this.#connection);
+  }
+
+  /** What travels beside topic and payload; mostly nothing. */
+  #extras(properties: Buffer, header: number): Extras | undefined {
+    const retain = (header & RETAIN) !== 0;
+    const hasOrigin = this.#connection.subscriptions.hasNoLocal;
+    if (properties.length === 0 && !retain && !hasOrigin) return undefined;
+    return { properties, retain, origin: hasOrigin ? this.#connection.sender.origin : '' };
+  }
+
+  /** Undefined for a topic behind the walls. `start` is where the length bytes are. */
+  #routeOf(buffer: Buffer, start: number, end: number): Route | undefined {
+    const last = this.#lastRoute;
+    if (last !== undefined && equalsEncoded(last.encoded, buffer, start, end)) return last;
+    if (end - start === 2) this.#refuseEmptyTopic();
+    const route = this.#connection.node.publisher.routeOf(buffer, start + 2, end);
+    this.#lastRoute = route;
+    return route;
+  }
+
+  #resolveAlias(alias: number, buffer: Buffer, start: number, end: number): Route | undefined {
+    if (alias === 0) return this.#routeOf(buffer, start, end);
+    this.#aliases ??= new InboundAliases(this.#aliasMaximum);
+    if (end - start === 2) {
+      const known = this.#aliases.get(alias);
+      return known === forbidden ? undefined : known;
+    }
+    const route = this.#routeOf(buffer, start, end);
+    this.#aliases.set(alias, route ?? forbidden);
+    return route;
+  }
+
+  /** [MQTT311 4.7.3-1]; MQTT 5 asks for an alias. */
+  #refuseEmptyTopic(): never {
+    if (this.#isVersion5) throw protocolError('empty topic name without topic alias');
+    throw malformed('empty topic name');
+  }
+
+  #refuseFlags(header: number): never {
+    const qos = (header >> 1) & 3;
+    if (qos === 3) throw malformed('QoS 3'); // [MQTT5 3.3.1-4] [MQTT311 3.3.1-4]
+    if (qos === 0) throw malformed('DUP with QoS 0'); // [MQTT5 3.3.1-2] [MQTT311 3.3.1-2]
+    // [MQTT5 3.2.2-11]; a 3.x client cannot be told, and must not take silence or an acknowledgement for storage: it is closed
+    throw new MqttError(Reason.qosNotSupported, `QoS ${qos} above Maximum QoS 0`);
+  }
+
+  #checkRetain(): void {
+    if (this.#isVersion5) throw new MqttError(Reason.retainNotSupported, 'RETAIN is not available'); // [MQTT5 3.2.2-14]
+    this.#connection.node.counters.retainIgnored++;
+  }
+}
+
+/** Compares from the end, where topics of one client differ. */
+function equalsEncoded(encoded: Buffer, buffer: Buffer, start: number, end: number): boolean {
+  let i = encoded.length;
+  if (i !== end - start) return false;
+  while (i > 0) {
+    i--;
+    if (encoded[i] !== buffer[start + i]) return false;
+  }
+  return true;
+}
