@@ -1,0 +1,107 @@
+/** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Counters, DropCounters } from '../counters.ts';
+
+/** What is not a counter: read at the moment of asking. */
+export interface Gauges {
+  /** Clients whose CONNECT was accepted. */
+  connectedClients(): number;
+  /** Network connections, those before CONNECT included. */
+  openConnections(): number;
+  subscriptions(): number;
+  interests(): number;
+  groupMembers(): number;
+  /** 1 while the node is connected to its backplane. */
+  isBusConnected(): boolean;
+}
+
+const counterHelp = {
+  connectionsAccepted: ['supermq_connections_accepted_total', 'Network connections accepted'],
+  connectionsRefused: ['supermq_connections_refused_total', 'Network connections refused because the node was full'],
+  connectsAccepted: ['supermq_connects_accepted_total', 'CONNECT packets answered with success'],
+  connectsRefused: ['supermq_connects_refused_total', 'CONNECT packets refused'],
+  takeovers: ['supermq_takeovers_total', 'Connections closed because their client connected again'],
+  keepAliveTimeouts: ['supermq_keep_alive_timeouts_total', 'Connections closed for silence'],
+  protocolErrors: ['supermq_protocol_errors_total', 'Connections closed because the client broke a rule'],
+  internalErrors: ['supermq_internal_errors_total', 'Connections closed by a defect of the server'],
+  messagesReceived: ['supermq_messages_received_total', 'Messages published by clients of this node'],
+  messagesDelivered: ['supermq_messages_delivered_total', 'Messages delivered to clients of this node'],
+  bytesReceived: ['supermq_bytes_received_total', 'Bytes received from clients'],
+  bytesSent: ['supermq_bytes_sent_total', 'Bytes sent to clients'],
+  busPublished: ['supermq_bus_published_total', 'Messages handed to the backplane'],
+  busReceived: ['supermq_bus_received_total', 'Messages taken from the backplane, once per matching filter'],
+  busReconnects: ['supermq_bus_reconnects_total', 'Times the backplane connection was restored'],
+  retainIgnored: ['supermq_retain_ignored_total', 'MQTT 3.x messages with RETAIN, delivered but not retained'],
+} as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
+
+const dropCauses = {
+  forbiddenTopic: 'forbidden_topic',
+  busDisconnected: 'bus_disconnected',
+  tooLargeForBus: 'too_large_for_bus',
+  notMqtt: 'not_mqtt',
+  slowSubscriber: 'slow_subscriber',
+  tooLargeForSubscriber: 'too_large_for_subscriber',
+} as const satisfies Record<keyof DropCounters, string>;
+
+/** A registry of its own with everything a node shows. */
+export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  for (const [key, [name, help]] of Object.entries(counterHelp) as Array<
+    [keyof typeof counterHelp, readonly [string, string]]
+  >) {
+    addCounter(registry, name, help, () => counters[key]);
+  }
+  addDrops(registry, counters.dropped);
+  addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
+  addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
+  addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
+  addGauge(
+    registry,
+    'supermq_interests',
+    'Distinct filters this node has subscribed on the backplane',
+    gauges.interests,
+  );
+  addGauge(registry, 'supermq_group_members', 'Group subscriptions of the clients of this node', gauges.groupMembers);
+  addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', () =>
+    gauges.isBusConnected() ? 1 : 0,
+  );
+  return registry;
+}
+
+function addCounter(registry: Registry, name: string, help: string, read: () => number): void {
+  new Counter({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.reset();
+      this.inc(read());
+    },
+  });
+}
+
+function addDrops(registry: Registry, dropped: DropCounters): void {
+  new Counter({
+    name: 'supermq_messages_dropped_total',
+    help: 'Messages dropped, by cause',
+    labelNames: ['cause'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [key, cause] of Object.entries(dropCauses) as Array<[keyof DropCounters, string]>)
+        this.inc({ cause }, dropped[key]);
+    },
+  });
+}
+
+function addGauge(registry: Registry, name: string, help: string, read: () => number): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}

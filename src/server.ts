@@ -1,0 +1,249 @@
+/**
+ * The one place that knows all parts: builds them, joins them, and takes them down again. main.ts calls it with a
+ * configuration; tests call it too, several times in one process.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { type AdminServer, startAdmin } from './admin/http.ts';
+import { makeMetrics } from './admin/metrics.ts';
+import { Delivery } from './broker/deliver.ts';
+import type { BusEvents } from './broker/ports.ts';
+import { Publisher } from './broker/publish.ts';
+import { Subscriptions } from './broker/subscriptions.ts';
+import type { CancelTimer, Clock } from './clock.ts';
+import type { Config } from './config/config.ts';
+import { Connection } from './connection/connection.ts';
+import { Connections } from './connection/connections.ts';
+import type { NodeContext } from './connection/context.ts';
+import { WriteBatch } from './connection/write-batch.ts';
+import { type Counters, makeCounters } from './counters.ts';
+import { EmbeddedBus } from './embedded/bus.ts';
+import { EmbeddedCluster } from './embedded/cluster.ts';
+import { Reason } from './mqtt/reason.ts';
+import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
+import type { Listener, Transport } from './transport/listener.ts';
+import { listenTcp } from './transport/tcp.ts';
+import { listenWebSocket } from './transport/ws.ts';
+
+/** WebSocket frames may carry several packets, up to this much beside the largest one. */
+const FRAME_ALLOWANCE_BYTES = 64 * 1024;
+
+export interface ServerOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The node cannot go on; whoever runs it should end the process. */
+  readonly failed: (cause: Error) => void;
+}
+
+export interface RunningServer {
+  /** Bound ports by listener name (tcp, tls, ws, wss); http when it is on. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly counters: Counters;
+  /** Not ready → no new connections → DISCONNECT 0x8B to everybody → NATS and HTTP closed. A second call waits for the first. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a node and resolves once it serves; waits for NATS as long as `signal` allows.
+ * @throws ServerTooOldError, errors of ports that cannot be bound and of files that cannot be read
+ */
+export async function startServer(
+  options: ServerOptions,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<RunningServer> {
+  const node = new Node(options);
+  try {
+    await node.start(signal);
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+  return node;
+}
+
+class Node implements RunningServer {
+  readonly ports: Record<string, number> = {};
+  readonly counters = makeCounters();
+  readonly #options: ServerOptions;
+  readonly #writes = new WriteBatch();
+  readonly #connections: Connections;
+  readonly #listeners: Listener[] = [];
+  #subscriptions: Subscriptions | undefined;
+  #backplane: Backplane | undefined;
+  #admin: AdminServer | undefined;
+  #stopped: Promise<void> | undefined;
+  #cancelLease: CancelTimer | undefined;
+  #isServing = false;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#connections = new Connections(options.clock);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#startAdmin();
+    const backplane = await this.#connectBackplane(signal);
+    this.#backplane = backplane;
+    await this.#listen(this.#makeContext(backplane));
+    this.#isServing = true;
+    this.#options.log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#takeDown();
+    return this.#stopped;
+  }
+
+  async #takeDown(): Promise<void> {
+    this.#isServing = false;
+    this.#cancelLease?.();
+    await Promise.all(this.#listeners.map((listener) => listener.close()));
+    this.#connections.closeAll(Reason.serverShuttingDown);
+    this.#connections.stop();
+    await this.#backplane?.close();
+    await this.#admin?.close();
+    this.#options.log.info({ event: 'node.stopped' }, 'Stopped');
+  }
+
+  async #startAdmin(): Promise<void> {
+    const { host, port } = this.#options.config.http;
+    if (port === 0) return;
+    const metrics = makeMetrics(this.counters, {
+      connectedClients: () => this.#connections.connectedCount,
+      openConnections: () => this.#connections.size,
+      subscriptions: () => this.#subscriptions?.count ?? 0,
+      interests: () => this.#subscriptions?.interestCount ?? 0,
+      groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
+      isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
+    });
+    this.#admin = await startAdmin({ host, port, metrics, readiness: () => this.#whyNotReady() });
+    this.ports['http'] = this.#admin.port;
+  }
+
+  #whyNotReady(): string | undefined {
+    if (this.#stopped !== undefined) return 'stopping';
+    if (this.#backplane === undefined) return 'waiting for NATS';
+    if (!this.#backplane.bus.isConnected) return 'not connected to NATS';
+    return this.#isServing ? undefined : 'starting';
+  }
+
+  async #connectBackplane(signal: AbortSignal): Promise<Backplane> {
+    const { clock, config, failed, log } = this.#options;
+    const events = this.#busEvents();
+    if (config.nats.servers.length === 0) {
+      log.warn(
+        { event: 'node.embedded' },
+        'No NATS servers are configured: this node is alone and keeps everything in memory',
+      );
+      const bus = new EmbeddedBus(this.counters, events, config.limits.maxPacketBytes);
+      const cluster = new EmbeddedCluster();
+      return { bus, cluster, close: async () => void (await Promise.all([bus.close(), cluster.close()])) };
+    }
+    const { maxInFlightBytes: maximumInFlightBytes, topicPrefix, ...settings } = config.nats;
+    const incarnation = randomBytes(9).toString('base64url');
+    const { counters } = this;
+    const identity = { nodeId: config.node.id, incarnation };
+    return connectNatsBackplane({
+      settings,
+      topicPrefix,
+      maximumInFlightBytes,
+      ...identity,
+      counters,
+      clock,
+      log,
+      events,
+      failed,
+      signal,
+    });
+  }
+
+  /** What a lost backplane means: publishers read on (and lose QoS 0), after the lease time clients are sent elsewhere. */
+  #busEvents(): BusEvents {
+    const { clock, config, log } = this.#options;
+    return {
+      writable: () => this.#connections.resumeAll(),
+      disconnected: () => {
+        this.#connections.resumeAll();
+        this.#cancelLease = clock.after(config.leaseSeconds * 1000, () => {
+          log.warn(
+            { event: 'node.leaseEnded', clients: this.#connections.connectedCount },
+            'NATS is away for longer than the lease: closing all clients',
+          );
+          this.#connections.closeAll(Reason.serverBusy);
+        });
+      },
+      connected: () => this.#cancelLease?.(),
+    };
+  }
+
+  #makeContext({ bus, cluster }: Backplane): NodeContext {
+    const { clock, config, log } = this.#options;
+    const { limits } = config;
+    const delivery = new Delivery(this.counters, this.#writes.flush);
+    const subscriptions = new Subscriptions(bus, delivery);
+    this.#subscriptions = subscriptions;
+    return {
+      clock,
+      log,
+      bus,
+      cluster,
+      subscriptions,
+      counters: this.counters,
+      connections: this.#connections,
+      writes: this.#writes,
+      publisher: new Publisher(bus, this.counters),
+      limits: {
+        maximumPacketSize: limits.maxPacketBytes,
+        connectTimeoutSeconds: limits.connectTimeoutSeconds,
+        maximumKeepAliveSeconds: limits.maxKeepAliveSeconds,
+        maximumSubscriptions: limits.maxSubscriptionsPerClient,
+        maximumOutboundBytes: limits.maxOutboundBytesPerClient,
+        topicAliasMaximum: limits.topicAliasMaximum,
+        maximumClientIdBytes: limits.maxClientIdBytes,
+      },
+    };
+  }
+
+  async #listen(context: NodeContext): Promise<void> {
+    const { limits, mqtt } = this.#options.config;
+    const accept = (transport: Transport): void => this.#accept(transport, context);
+    const base = {
+      host: mqtt.tcp.host,
+      backlog: limits.backlog,
+      acceptsMore: () => this.#acceptsMore(limits.maxConnections),
+    };
+    const frames = { path: mqtt.ws.path, maximumFrameBytes: limits.maxPacketBytes + FRAME_ALLOWANCE_BYTES };
+    const tls = mqtt.tls.port !== 0 || mqtt.wss.port !== 0 ? readTls(this.#options.config.tls) : undefined;
+    const bind = async (starting: Promise<Listener>): Promise<void> => {
+      const listener = await starting;
+      this.#listeners.push(listener);
+      this.ports[listener.name] = listener.port;
+    };
+    if (mqtt.tcp.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tcp.port }, accept));
+    if (mqtt.ws.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.ws.port }, accept));
+    if (tls === undefined) return;
+    if (mqtt.tls.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tls.port, tls }, accept));
+    if (mqtt.wss.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.wss.port, tls }, accept));
+  }
+
+  #acceptsMore(maximum: number): boolean {
+    if (this.#connections.size < maximum) return true;
+    this.counters.connectionsRefused++;
+    return false;
+  }
+
+  #accept(transport: Transport, context: NodeContext): void {
+    this.counters.connectionsAccepted++;
+    const connection = new Connection(transport, context);
+    this.#connections.add(connection);
+    transport.start(connection);
+  }
+}
+
+function readTls(files: Config['tls']): { cert: string; key: string; ca?: string } {
+  const cert = readFileSync(files.cert, 'utf8');
+  const key = readFileSync(files.key, 'utf8');
+  return files.ca === '' ? { cert, key } : { cert, key, ca: readFileSync(files.ca, 'utf8') };
+}
