@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import type { Config } from '../../src/config/config.ts';
@@ -56,7 +57,10 @@ export class EdgeProcess {
     this.tcp = Number(env['SUPERMQ_MQTT_TCP_PORT']);
     this.ws = Number(env['SUPERMQ_MQTT_WS_PORT']);
     this.http = Number(env['SUPERMQ_HTTP_PORT']);
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => this.#remember(chunk));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk) => this.#remember(chunk));
+      if (stream instanceof Socket) stream.unref();
+    }
   }
 
   /** Starts a process and waits until /readyz says 200; `waitFor: 'healthz'` when it cannot be ready yet. */
@@ -66,6 +70,8 @@ export class EdgeProcess {
       env: { PATH: process.env['PATH'], ...complete },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    // A test that fails before it stops its nodes still ends; they are killed with it.
+    child.unref();
     const edge = new EdgeProcess(child, complete);
     const killed = (): void => void child.kill('SIGKILL');
     process.once('exit', killed);
@@ -133,6 +139,7 @@ export class EdgeProcess {
   async #signal(signal: NodeJS.Signals): Promise<void> {
     if (!this.isRunning) return;
     const exited = once(this.#child, 'exit');
+    this.#child.ref();
     this.#child.kill(signal);
     await exited;
   }

@@ -45,7 +45,7 @@ export class RawClient {
     parser.on('packet', (packet) => this.#take(packet));
     socket.on('data', (chunk) => parser.parse(chunk));
     socket.on('error', () => {});
-    this.closed = once(socket, 'close').then(() => {
+    this.closed = new Promise<void>((resolve) => socket.once('close', () => resolve())).then(() => {
       this.#isClosed = true;
       for (const waiter of this.#waiters.splice(0)) {
         clearTimeout(waiter.timer);
