@@ -34,7 +34,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
     requestProblemInformation: wantsProblemInformation,
   } = packet;
   const client = { id: clientId, version, requestedExpirySeconds, wantsProblemInformation, claim };
-  connection.connected(client, keepAliveSeconds, node.limits.topicAliasMaximum);
+  connection.connected(client, keepAliveSeconds);
   connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds });
 }
 

@@ -7,7 +7,7 @@ import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
 import type { Claim } from '../broker/ports.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
-import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
 import { publishWill, type Will } from '../session/will.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
@@ -28,6 +28,9 @@ export interface Client {
   readonly claim: Claim;
 }
 
+/** Bytes that a client may send behind CONNECT before it has its CONNACK without being held back. */
+const EARLY_BYTES = 16 * 1024;
+
 /** connecting: no CONNECT yet; accepting: it is being worked on; connected: CONNACK is out; closed: nothing is read or written any more. */
 type State = 'connecting' | 'accepting' | 'connected' | 'closed';
 
@@ -36,13 +39,13 @@ export class Connection implements TransportEvents {
   readonly transport: Transport;
   readonly framer: Framer;
   readonly sender: Sender;
-  readonly subscriptions: ClientSubscriptions;
   /** Packet ids of SUBSCRIBE packets that are not answered yet. */
-  readonly pendingSubscribes = new Set<number>();
+  pendingSubscribes: Set<number> | undefined;
   /** The version that CONNECT names, known before the rest of it was found to be sound. */
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
   will: Will | undefined;
+  #subscriptions: ClientSubscriptions | undefined;
   #receiver: Receiver | undefined;
   #state: State = 'connecting';
   #lastPacketAt: number;
@@ -54,7 +57,6 @@ export class Connection implements TransportEvents {
     this.transport = transport;
     this.framer = new Framer(node.limits.maximumPacketSize);
     this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
-    this.subscriptions = new ClientSubscriptions(node.subscriptions);
     this.#lastPacketAt = node.clock.now();
     this.#silenceLimit = node.limits.connectTimeoutSeconds * 1000;
   }
@@ -65,6 +67,17 @@ export class Connection implements TransportEvents {
 
   get isClosed(): boolean {
     return this.#state === 'closed';
+  }
+
+  /** Made when first used: many clients only publish. */
+  get subscriptions(): ClientSubscriptions {
+    this.#subscriptions ??= new ClientSubscriptions(this.node.subscriptions);
+    return this.#subscriptions;
+  }
+
+  /** Whether messages of this client carry its origin. */
+  get hasNoLocal(): boolean {
+    return this.#subscriptions?.hasNoLocal === true;
   }
 
   /** Made when first used: most connections never log. */
@@ -82,6 +95,8 @@ export class Connection implements TransportEvents {
     if (this.#state === 'closed') return;
     this.node.counters.bytesReceived += chunk.length;
     this.framer.append(chunk);
+    // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
+    if (this.#state === 'accepting' && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
     this.#process();
   }
 
@@ -95,24 +110,22 @@ export class Connection implements TransportEvents {
     this.#finish(undefined, true);
   }
 
-  /** CONNECT has come and takes a while: nothing further is read until {@link connected}. */
+  /** CONNECT has come and takes a while: nothing further is handled until {@link connected}. */
   beginAccepting(): void {
     this.#state = 'accepting';
-    this.transport.pause();
   }
 
   /** CONNACK is out: packets are handled from now on, those that came meanwhile included. [MQTT5 3.1.4-5] */
-  connected(client: Client, keepAliveSeconds: number, topicAliasMaximum: number): void {
+  connected(client: Client, keepAliveSeconds: number): void {
     this.client = client;
     this.#log = undefined;
-    this.#receiver = new Receiver(this, topicAliasMaximum);
     this.framer.maximumPacketSize = Math.min(this.framer.maximumPacketSize, this.node.bus.maximumPacketSize());
     this.#state = 'connected';
     this.#lastPacketAt = this.node.clock.now();
     this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
     this.node.connections.connected();
-    this.transport.resume();
-    this.#process();
+    if (this.framer.pendingBytes > EARLY_BYTES) this.transport.resume();
+    if (this.framer.pendingBytes > 0) this.#process();
   }
 
   /** Called by the sweep: closes a connection that is silent for too long. */
@@ -177,13 +190,18 @@ export class Connection implements TransportEvents {
     try {
       while ((this.#state === 'connected' || this.#state === 'connecting') && framer.next()) {
         hasPacket = true;
-        if (this.#receiver !== undefined && framer.header >> 4 === 3) this.#receiver.publish(framer);
+        if (framer.header >> 4 === PacketType.publish && this.#state === 'connected') this.#receive(framer);
         else dispatch(this, framer);
       }
     } catch (error) {
       this.fail(error);
     }
     if (hasPacket && this.#state === 'connected') this.#lastPacketAt = this.node.clock.now();
+  }
+
+  #receive(framer: Framer): void {
+    this.#receiver ??= new Receiver(this, this.node.limits.topicAliasMaximum);
+    this.#receiver.publish(framer);
   }
 
   #closeWith(reason: ReasonCode, error: MqttError | undefined): void {
@@ -205,7 +223,7 @@ export class Connection implements TransportEvents {
     const wasConnected = this.#state === 'connected';
     this.#state = 'closed';
     this.sender.close(lastPacket);
-    this.subscriptions.clear();
+    this.#subscriptions?.clear();
     this.client?.claim.release();
     this.node.connections.remove(this, wasConnected);
     const { will } = this;

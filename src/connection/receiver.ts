@@ -70,7 +70,7 @@ export class Receiver {
   /** What travels beside topic and payload; mostly nothing. */
   #extras(properties: Buffer, header: number): Extras | undefined {
     const retain = (header & RETAIN) !== 0;
-    const hasOrigin = this.#connection.subscriptions.hasNoLocal;
+    const hasOrigin = this.#connection.hasNoLocal;
     if (properties.length === 0 && !retain && !hasOrigin) return undefined;
     return { properties, retain, origin: hasOrigin ? this.#connection.sender.origin : '' };
   }

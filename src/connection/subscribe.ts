@@ -15,6 +15,7 @@ const PENDING_SUBSCRIBES = 1_024;
 const GRANTED_QOS_0 = 0;
 
 export function subscribe(connection: Connection, packet: SubscribePacket): void {
+  connection.pendingSubscribes ??= new Set();
   const { pendingSubscribes } = connection;
   if (pendingSubscribes.has(packet.packetId)) {
     return answer(

@@ -55,6 +55,10 @@ const neverExpires = 0xffffffff;
 /** PINGRESP, the same for all. */
 export const pingresp: Buffer = Buffer.from([PacketType.pingresp << 4, 0]);
 
+/** CONNACK of MQTT 3.x with success, without and with a session present. */
+const connackAccepted: Buffer = Buffer.from([PacketType.connack << 4, 2, 0, 0]);
+const connackSessionPresent: Buffer = Buffer.from([PacketType.connack << 4, 2, 1, 0]);
+
 /**
  * Decodes the first packet of a connection. `frame` is exactly one packet, `bodyOffset` where its fixed header ends.
  * @throws UnsupportedVersionError for a protocol level that is not spoken here, MqttError for any other breach
@@ -119,7 +123,7 @@ export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, body
 /** CONNACK that accepts a client. [MQTT5 3.1.4-5] [MQTT311 3.1.4-4] */
 export function encodeConnack(version: ProtocolVersion, options: ConnackOptions): Buffer {
   const { sessionPresent } = options;
-  if (version !== 5) return generate({ cmd: 'connack', returnCode: 0, sessionPresent }, { protocolVersion: version });
+  if (version !== 5) return sessionPresent ? connackSessionPresent : connackAccepted;
   const properties = connackProperties(options);
   return generate({ cmd: 'connack', reasonCode: 0, sessionPresent, properties }, { protocolVersion: 5 });
 }
