@@ -1,5 +1,5 @@
 /** Rules between options: each broken one is a sentence that says what to change. */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from './config.ts';
 
 /** Empty when all options go together. */
@@ -16,25 +16,37 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   }
   if ((tls.cert === '') !== (tls.key === ''))
     problems.push('tls.cert and tls.key belong together: set both or neither.');
-  const ports = new Map<number, string>();
-  const named = {
-    'mqtt.tcp.port': mqtt.tcp,
-    'mqtt.tls.port': mqtt.tls,
-    'mqtt.ws.port': mqtt.ws,
-    'mqtt.wss.port': mqtt.wss,
-    'http.port': http,
-  };
-  for (const [key, { port }] of Object.entries(named)) {
-    const other = ports.get(port);
-    if (port !== 0 && other !== undefined)
-      problems.push(`${key} and ${other} are both ${port}: give each listener a port of its own.`);
-    ports.set(port, key);
-  }
+  problems.push(...portConflicts({ http, mqtt, workers }));
   if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
     problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
   }
   if (workers > 1 && nats.servers.length === 0)
     problems.push(`workers is ${workers}, but workers meet through NATS only: set nats.servers, or workers to 1.`);
+  return problems;
+}
+
+/** HTTP ports of workers count too: `http.port` and the ones above it. */
+function portConflicts({ http, mqtt, workers }: Pick<Config, 'http' | 'mqtt' | 'workers'>): string[] {
+  const { tcp, tls, ws, wss } = mqtt;
+  const used: Array<[key: string, port: number]> = [
+    ['mqtt.tcp.port', tcp.port],
+    ['mqtt.tls.port', tls.port],
+    ['mqtt.ws.port', ws.port],
+    ['mqtt.wss.port', wss.port],
+    ...Array.from({ length: http.port === 0 ? 0 : workers }, (_, index): [string, number] => {
+      return [index === 0 ? 'http.port' : `http.port of worker ${index}`, http.port + index];
+    }),
+  ];
+  const problems: string[] = [];
+  const owners = new Map<number, string>();
+  for (const [key, port] of used) {
+    const other = owners.get(port);
+    if (port > 65_535) problems.push(`${key} is ${port}, above 65535: choose a lower http.port.`);
+    else if (port !== 0 && other !== undefined) {
+      problems.push(`${key} and ${other} are both ${port}: give each listener a port of its own.`);
+    }
+    owners.set(port, key);
+  }
   return problems;
 }
 
@@ -77,7 +89,7 @@ function fileConflicts({ nats, tls }: Config): string[] {
 function isReadable(path: string): boolean {
   try {
     accessSync(path, constants.R_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false; // the sentence says so
   }

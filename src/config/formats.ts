@@ -56,22 +56,24 @@ export function text(allowed = 'a text', pattern = /^/): Format<string> {
 /** Path of a file, or empty; whether it can be read is checked when everything is known. */
 export const file: Format<string> = text('the path of a file, or empty');
 
-/** NATS tokens of letters, digits, `-` and `_`, or empty. */
+/** NATS tokens of letters, digits, `-` and `_`, or empty; `_INBOX` belongs to NATS. */
 export const subjectPrefix: Format<string> = text(
-  'empty or words of letters, digits, - and _ separated by dots',
-  /^(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)?$/,
+  'empty or words of letters, digits, - and _ separated by dots, the first one not _INBOX',
+  /^(?!_INBOX(?:\.|$))(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)?$/,
 );
 
 /** Absolute path of a URL. */
 export const urlPath: Format<string> = text('a path that starts with /', /^\/[\w\-./~%]*$/);
 
-/** A list in YAML, comma-separated text in the environment. */
+/** A list in YAML, comma-separated text in the environment. An empty entry is a mistake: it would silently mean fewer servers. */
 export const natsServers: Format<readonly string[]> = {
-  allowed: 'a list of NATS URLs such as nats://host:4222, separated by commas in the environment',
+  allowed:
+    'a list of NATS URLs such as nats://host:4222 without user and password (see nats.user), separated by commas in the environment',
   read(value) {
+    if (value === '') return [];
     const entries = typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value;
     if (!Array.isArray(entries)) return fail();
-    return entries.filter((entry) => entry !== '').map((entry) => (isNatsServer(entry) ? entry : fail()));
+    return entries.map((entry) => (isNatsServer(entry) ? entry : fail()));
   },
 };
 
@@ -79,6 +81,6 @@ function isNatsServer(entry: unknown): entry is string {
   if (typeof entry !== 'string') return false;
   const url = entry.includes('://') ? entry : `nats://${entry}`;
   if (!URL.canParse(url)) return false;
-  const { hostname, protocol } = new URL(url);
-  return ['nats:', 'tls:'].includes(protocol) && hostname !== '';
+  const { hostname, password, protocol, username } = new URL(url);
+  return ['nats:', 'tls:'].includes(protocol) && hostname !== '' && username === '' && password === '';
 }

@@ -36,8 +36,9 @@ const byEnv = new Map(schema.map((option) => [option.env, option]));
 export function loadConfig({ env = process.env, file = env[CONFIG_VARIABLE] }: LoadOptions = {}): Config {
   const problems: string[] = [];
   const config = convict(convictSchema());
-  if (file !== undefined && file !== '') readFile(file, problems, (option, value) => config.set(option.key, value));
-  readEnvironment(env, problems, (option, value) => config.set(option.key, value));
+  const findings: Findings = { problems, take: (option, value) => config.set(option.key, value) };
+  if (file !== undefined && file !== '') readFile(file, findings);
+  readEnvironment(env, findings);
   config.validate({ allowed: 'strict' });
   const loaded = forWorker(config.getProperties() as unknown as Config, env[WORKER_INDEX_VARIABLE]);
   problems.push(...findConflicts(loaded));
@@ -45,7 +46,11 @@ export function loadConfig({ env = process.env, file = env[CONFIG_VARIABLE] }: L
   return freeze(loaded);
 }
 
-type Take = (option: Option, value: unknown) => void;
+/** Where readers leave what they find. */
+interface Findings {
+  readonly problems: string[];
+  take(option: Option, value: unknown): void;
+}
 
 /** Our formats have read each value already; convict keeps keys, defaults and their merging. */
 function convictSchema(): convict.Schema<Record<string, unknown>> {
@@ -69,58 +74,78 @@ function convictSchema(): convict.Schema<Record<string, unknown>> {
   return root as convict.Schema<Record<string, unknown>>;
 }
 
-function readFile(path: string, problems: string[], take: Take): void {
-  let content: unknown;
+function readFile(path: string, findings: Findings): void {
+  let text: string;
   try {
-    content = parse(readFileSync(path, 'utf8')) ?? {};
+    text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof YAMLParseError) problems.push(`${path} is not valid YAML: ${error.message.split('\n', 1)[0]}`);
-    else problems.push(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}.`);
+    findings.problems.push(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}.`);
     return;
   }
-  if (!isRecord(content)) {
-    problems.push(`${path} must contain keys and values, as in config/default.yaml.`);
-    return;
+  const content = parseYaml(text, path, findings);
+  if (isRecord(content)) readSection(content, { prefix: '', path }, findings);
+  else if (content !== undefined) {
+    findings.problems.push(`${path} must contain keys and values, as in config/default.yaml.`);
   }
-  readSection(content, '', path, problems, take);
 }
 
-function readSection(
-  section: Record<string, unknown>,
-  prefix: string,
-  path: string,
-  problems: string[],
-  take: Take,
-): void {
+/** Undefined when it is no YAML. Only code and place are told: the parser's own text may quote a secret. */
+function parseYaml(text: string, path: string, { problems }: Findings): unknown {
+  try {
+    return parse(text) ?? {};
+  } catch (error) {
+    const place = error instanceof YAMLParseError ? ` (${error.code}, line ${error.linePos?.[0].line ?? 1})` : '';
+    problems.push(`${path} is not valid YAML${place}.`);
+    return undefined;
+  }
+}
+
+function readSection(section: object, at: { prefix: string; path: string }, findings: Findings): void {
   for (const [name, value] of Object.entries(section)) {
-    const key = prefix + name;
+    const key = at.prefix + name;
     const option = byKey.get(key);
-    if (option !== undefined) readValue(option, value, `${key} in ${path}`, problems, take);
-    else if (isRecord(value) && schema.some((candidate) => candidate.key.startsWith(`${key}.`)))
-      readSection(value, `${key}.`, path, problems, take);
-    else problems.push(`${key} in ${path} is not an option${suggestion(key, [...byKey.keys()])}.`);
+    const isSection = schema.some((candidate) => candidate.key.startsWith(`${key}.`));
+    // A key or a section without a value, all its lines commented out, says nothing.
+    if ((option !== undefined || isSection) && value === null) continue;
+    if (option !== undefined) readValue(option, value, `${key} in ${at.path}`, findings);
+    else if (isSection && isRecord(value)) readSection(value, { prefix: `${key}.`, path: at.path }, findings);
+    else findings.problems.push(`${key} in ${at.path} is not an option${suggestion(key, [...byKey.keys()])}.`);
   }
 }
 
-function readEnvironment(env: Environment, problems: string[], take: Take): void {
+function readEnvironment(env: Environment, findings: Findings): void {
   for (const [name, value] of Object.entries(env)) {
     if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE || name === WORKER_INDEX_VARIABLE) continue;
+    if (value === undefined || value === '' || isServiceLink(name, value)) continue;
     const option = byEnv.get(name);
-    if (option === undefined)
-      problems.push(`The environment variable ${name} is not an option${suggestion(name, [...byEnv.keys()])}.`);
-    else if (value !== undefined && value !== '')
-      readValue(option, value, `${option.key} from ${name}`, problems, take);
+    if (option !== undefined) readValue(option, value, `${option.key} from ${name}`, findings);
+    else {
+      const hint = suggestion(name, [...byEnv.keys()]);
+      findings.problems.push(`The environment variable ${name} is not an option${hint}.`);
+    }
   }
 }
 
-function readValue(option: Option, value: unknown, source: string, problems: string[], take: Take): void {
+/** Kubernetes puts the addresses of a Service called `supermq…` into the environment of every pod beside it. */
+function isServiceLink(name: string, value: string): boolean {
+  if (/_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$/.test(name)) return true;
+  return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(value);
+}
+
+function readValue(option: Option, value: unknown, source: string, findings: Findings): void {
   try {
-    take(option, option.format.read(value));
+    findings.take(option, option.format.read(value));
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    const shown = option.isSecret ? 'its value' : JSON.stringify(value);
-    problems.push(`${source} is ${shown}, but must be ${option.format.allowed}.`);
+    const is = option.isSecret
+      ? 'has a value that is not shown here'
+      : `is ${withoutCredentials(JSON.stringify(value))}`;
+    findings.problems.push(`${source} ${is}, but must be ${option.format.allowed}.`);
   }
+}
+
+function withoutCredentials(text: string): string {
+  return text.replace(/\/\/[^@/\s]*@/g, '//[redacted]@');
 }
 
 /** A node without a name gets one; a worker's name and HTTP port are told apart by its index. */
@@ -136,7 +161,7 @@ function suggestion(name: string, known: readonly string[]): string {
   const [best] = known
     .map((candidate) => ({ candidate, distance: distance(name, candidate) }))
     .sort((a, b) => a.distance - b.distance);
-  return best !== undefined && best.distance <= 3 ? `; did you mean ${best.candidate}?` : '';
+  return best !== undefined && best.distance <= 3 ? ` (did you mean ${best.candidate}?)` : '';
 }
 
 /** Levenshtein's. */

@@ -50,8 +50,6 @@ export function environmentHelp(): string {
 export function printConfig(config: Config): string {
   const shown = structuredClone(config) as unknown as Record<string, unknown>;
   for (const { isSecret, key } of schema) if (isSecret) redact(shown, key.split('.'));
-  const { nats } = shown as { nats: { servers: string[] } };
-  nats.servers = nats.servers.map((server) => server.replace(/\/\/[^@/]*@/, `//${REDACTED}@`));
   return stringify(shown);
 }
 

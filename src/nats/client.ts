@@ -134,8 +134,9 @@ async function authenticatorOf(settings: NatsSettings): Promise<Authenticator | 
   return nkeyAuthenticator(new TextEncoder().encode(seed));
 }
 
-async function tlsOf({ tls }: NatsSettings): Promise<ConnectionOptions['tls'] | undefined> {
-  if (tls.ca === '' && tls.cert === '' && !tls.required) return undefined;
+async function tlsOf({ servers, tls }: NatsSettings): Promise<ConnectionOptions['tls'] | undefined> {
+  const isRequired = tls.required || servers.some((server) => server.startsWith('tls://'));
+  if (tls.ca === '' && tls.cert === '' && !isRequired) return undefined;
   return {
     ...(tls.ca === '' ? {} : { ca: await readFile(tls.ca, 'utf8') }),
     ...(tls.cert === '' ? {} : { cert: await readFile(tls.cert, 'utf8'), key: await readFile(tls.key, 'utf8') }),

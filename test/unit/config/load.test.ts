@@ -80,13 +80,13 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
     [
       'unknown key',
       { file: yaml('mqtt:\n  tcp:\n    prot: 1') },
-      /^mqtt\.tcp\.prot in .*yaml is not an option; did you mean mqtt\.tcp\.port\?\.$/,
+      /^mqtt\.tcp\.prot in .*yaml is not an option \(did you mean mqtt\.tcp\.port\?\)\.$/,
     ],
     ['unknown section', { file: yaml('bogus:\n  a: 1') }, /^bogus in .*yaml is not an option\.$/],
     [
       'unknown variable',
       { env: { SUPERMQ_MQTT_TCP_PROT: '1' } },
-      /^The environment variable SUPERMQ_MQTT_TCP_PROT is not an option; did you mean SUPERMQ_MQTT_TCP_PORT\?\.$/,
+      /^The environment variable SUPERMQ_MQTT_TCP_PROT is not an option \(did you mean SUPERMQ_MQTT_TCP_PORT\?\)\.$/,
     ],
     [
       'wrong choice',
@@ -95,13 +95,36 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
     ],
     ['bad URL', { env: { SUPERMQ_NATS_SERVERS: 'http://x' } }, /nats\.servers .* but must be a list of NATS URLs/],
     ['bad prefix', { env: { SUPERMQ_NATS_TOPIC_PREFIX: 'a..b' } }, /nats\.topicPrefix .* separated by dots/],
-    ['broken YAML', { file: yaml('a: [1') }, /is not valid YAML: .* line 1/],
+    ['broken YAML', { file: yaml('a: [1') }, /is not valid YAML \(\w+, line 1\)\.$/],
+    ['alias that quotes a secret', { file: yaml('nats:\n  password: *hush') }, /^(?!.*hush).*is not valid YAML/],
+    [
+      'credentials in a URL',
+      { env: { SUPERMQ_NATS_SERVERS: 'nats://u:hush@h' } },
+      /^(?!.*hush).*"nats:\/\/\[redacted\]@h".*see nats\.user/,
+    ],
+    ['empty entry in a list', { env: { SUPERMQ_NATS_SERVERS: ',' } }, /nats\.servers from SUPERMQ_NATS_SERVERS is ","/],
+    ['prefix of NATS itself', { env: { SUPERMQ_NATS_TOPIC_PREFIX: '_INBOX.x' } }, /first one not _INBOX/],
+    [
+      'HTTP port of a worker on a listener',
+      { env: { SUPERMQ_HTTP_PORT: '1882', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
+      /http\.port of worker 1 and mqtt\.tcp\.port are both 1883/,
+    ],
+    [
+      'HTTP port of a worker out of range',
+      { env: { SUPERMQ_HTTP_PORT: '65535', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
+      /http\.port of worker 1 is 65536/,
+    ],
+    [
+      'folder in place of a file',
+      { env: { SUPERMQ_NATS_CREDS_FILE: '/tmp' } },
+      /nats\.credsFile is \/tmp, which cannot be read/,
+    ],
     ['no mapping', { file: yaml('- 1') }, /must contain keys and values/],
     ['missing file', { file: '/does/not/exist.yaml' }, /cannot be read: .*ENOENT/],
     [
       'secret of the wrong type',
       { file: yaml('nats:\n  user: u\n  password: 12345') },
-      /^nats\.password in .*yaml is its value, but must be a text\.$/,
+      /^nats\.password in .*yaml has a value that is not shown here, but must be a text\.$/,
     ],
     ['TLS port without certificate', { env: { SUPERMQ_MQTT_TLS_PORT: '8883' } }, /need tls\.cert and tls\.key/],
     ['workers without NATS', { env: { SUPERMQ_WORKERS: '2' } }, /^workers is 2, but workers meet through NATS only/],
@@ -130,6 +153,20 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
     assert.equal(text.split('\n').length, 3);
     assert.doesNotMatch(text, /hush/);
   });
+});
+
+test('config - sections without content, empty unknown variables and Kubernetes service links change nothing', () => {
+  const env = {
+    SUPERMQ_BOGUS: '',
+    SUPERMQ_SERVICE_HOST: '10.0.0.1',
+    SUPERMQ_SERVICE_PORT_MQTT: '1883',
+    SUPERMQ_PORT: 'tcp://10.0.0.1:1883',
+    SUPERMQ_PORT_1883_TCP_ADDR: '10.0.0.1',
+    SUPERMQ_HTTP_PORT: 'tcp://10.0.0.2:80',
+  };
+  const { node: _node, ...config } = loadConfig({ env, file: yaml('tls:\n  # cert: x\nmqtt:\n  tcp:\n    port:\n') });
+  const { node: _other, ...defaults } = loadConfig({ env: {} });
+  assert.deepEqual(config, defaults);
 });
 
 test('config - every option refuses what its format does not allow, from the environment', () => {
@@ -179,7 +216,7 @@ test('config - a worker gets a node id and an HTTP port of its own', () => {
 test('config - the command line: help, version, print-config without secrets, unknown arguments', () => {
   const print = (...args: string[]): string => {
     const env = {
-      SUPERMQ_NATS_SERVERS: 'nats://me:hush@a:4222',
+      SUPERMQ_NATS_SERVERS: 'nats://a:4222',
       SUPERMQ_NATS_USER: 'u',
       SUPERMQ_NATS_PASSWORD: 'hush',
     };
