@@ -1,0 +1,44 @@
+/** What the documentation says about files and tests is true. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { conformanceTables } from '../support/conformance-table.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+
+test('docs - the tables of docs/conformance.md are those of the tests (npm run docs:conformance)', () => {
+  assert.ok(readFileSync(join(root, 'docs/conformance.md'), 'utf8').endsWith(conformanceTables()));
+});
+
+test('docs - every link between pages leads to a file', () => {
+  let links = 0;
+  for (const page of pages) {
+    for (const [, target = ''] of readFileSync(join(root, page), 'utf8').matchAll(/\]\(([^)#:]+)\)/g)) {
+      links++;
+      assert.ok(existsSync(join(root, dirname(page), target)), `${page} links to ${target}`);
+    }
+  }
+  assert.ok(links > 10);
+});
+
+test('docs - every source file that a page names exists', () => {
+  for (const page of pages) {
+    for (const [, folder = '', file = ''] of readFileSync(join(root, page), 'utf8').matchAll(
+      /`?\b(transport|mqtt|connection|session|broker|nats|embedded|config|admin)\/([\w-]+\.ts)\b/g,
+    )) {
+      assert.ok(existsSync(join(root, 'src', folder, file)), `${page} names ${folder}/${file}`);
+    }
+  }
+});
+
+test('docs - every metric that a page names is one', () => {
+  const metrics = readFileSync(join(root, 'src/admin/metrics.ts'), 'utf8');
+  for (const page of pages) {
+    for (const [name] of readFileSync(join(root, page), 'utf8').matchAll(/\bsupermq_[a-z_]+/g)) {
+      assert.ok(metrics.includes(`'${name}'`), `${page} names ${name}`);
+    }
+  }
+});
