@@ -3,6 +3,7 @@
  * encoded for the bus) and remembers the routes of recent topics, so that a repeated topic costs a map lookup.
  */
 import { isUtf8 } from 'node:buffer';
+import { BoundedCache } from '../bounded-cache.ts';
 import type { Counters } from '../counters.ts';
 import type { Extras } from '../message.ts';
 import { MqttError, malformed, Reason } from '../mqtt/reason.ts';
@@ -10,13 +11,13 @@ import { isTopicName } from '../mqtt/topic.ts';
 import type { Bus, Route } from './ports.ts';
 import { isPublishAllowed } from './walls.ts';
 
-/** Routes remembered; when full all are forgotten, which costs one encoding per topic still in use. */
-const ROUTES = 16_384;
+/** Characters of remembered topics: about 25,000 usual ones. */
+const ROUTE_CHARACTERS = 2 * 1024 * 1024;
 
 export class Publisher {
   readonly #bus: Bus;
   readonly #counters: Counters;
-  readonly #routes = new Map<string, Route>();
+  readonly #routes = new BoundedCache<Route>(ROUTE_CHARACTERS);
 
   constructor(bus: Bus, counters: Counters) {
     this.#bus = bus;
@@ -33,10 +34,7 @@ export class Publisher {
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
     const route = this.route(decodeTopic(buffer.subarray(start, end)));
-    if (route !== undefined) {
-      if (this.#routes.size >= ROUTES) this.#routes.clear();
-      this.#routes.set(key, route);
-    }
+    if (route !== undefined) this.#routes.add(key, route);
     return route;
   }
 

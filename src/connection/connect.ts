@@ -28,12 +28,8 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   node.counters.connectsAccepted++;
   const keepAliveSeconds = enforcedKeepAlive(packet.keepAliveSeconds, node.limits.maximumKeepAliveSeconds);
   connection.send(encodeConnack(packet.version, connackOf(connection, packet, clientId, keepAliveSeconds)));
-  const {
-    version,
-    sessionExpirySeconds: requestedExpirySeconds,
-    requestProblemInformation: wantsProblemInformation,
-  } = packet;
-  const client = { id: clientId, version, requestedExpirySeconds, wantsProblemInformation, claim };
+  const { version, sessionExpirySeconds: requestedExpirySeconds } = packet;
+  const client = { id: clientId, version, requestedExpirySeconds, claim };
   connection.connected(client, keepAliveSeconds);
   connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds });
 }

@@ -23,8 +23,6 @@ export interface Client {
   readonly version: ProtocolVersion;
   /** Session Expiry Interval that CONNECT asked for, in seconds. */
   readonly requestedExpirySeconds: number;
-  /** Reason strings may be sent on any packet. */
-  readonly wantsProblemInformation: boolean;
   readonly claim: Claim;
 }
 
@@ -50,6 +48,7 @@ export class Connection implements TransportEvents {
   #state: State = 'connecting';
   #lastPacketAt: number;
   #silenceLimit: number;
+  #isPaused = false;
   #log: Logger | undefined;
 
   constructor(transport: Transport, node: NodeContext) {
@@ -130,17 +129,21 @@ export class Connection implements TransportEvents {
 
   /** Called by the sweep: closes a connection that is silent for too long. */
   checkSilence(now: number): void {
-    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting') return;
+    // Who is not read cannot be heard.
+    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting' || this.#isPaused) return;
     this.node.counters.keepAliveTimeouts++;
     this.debug('timedOut', 'No packet within the time that the client stated');
     this.close(Reason.keepAliveTimeout);
   }
 
   pauseReading(): void {
+    this.#isPaused = true;
     this.transport.pause();
   }
 
   resumeReading(): void {
+    this.#isPaused = false;
+    this.#lastPacketAt = this.node.clock.now();
     if (this.#state === 'connected') this.transport.resume();
   }
 

@@ -3,6 +3,7 @@
  * group member. Callbacks and views throughout; nothing is awaited and no promise is made per message.
  */
 import type { Msg, NatsConnection, Subscription as NatsSubscription } from 'nats';
+import { BoundedCache } from '../bounded-cache.ts';
 import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic, type Topic } from '../message.ts';
@@ -18,8 +19,8 @@ const LINE_BYTES = 16;
 const PROBE_BYTES = 256 * 1024;
 /** How long {@link NatsBus.close} waits for the server. */
 const CLOSE_MILLISECONDS = 1_000;
-/** Topics remembered per subject; when full all are forgotten. */
-const TOPICS = 16_384;
+/** Characters of remembered subjects: about 25,000 usual ones. */
+const TOPIC_CHARACTERS = 2 * 1024 * 1024;
 
 interface NatsRoute extends Route {
   readonly subject: string;
@@ -40,7 +41,7 @@ export class NatsBus implements Bus {
   readonly #counters: Counters;
   readonly #events: BusEvents;
   readonly #maximumInFlight: number;
-  readonly #topics = new Map<string, Topic>();
+  readonly #topics = new BoundedCache<Topic>(TOPIC_CHARACTERS);
   #isConnected = true;
   /** Bytes handed to the client library, up to the last probe, and up to the last probe that came back. */
   #published = 0;
@@ -203,8 +204,7 @@ export class NatsBus implements Bus {
       return undefined;
     }
     const topic = makeTopic(name);
-    if (this.#topics.size >= TOPICS) this.#topics.clear();
-    this.#topics.set(subject, topic);
+    this.#topics.add(subject, topic);
     return topic;
   }
 
