@@ -1,4 +1,7 @@
-/** Filters as a tree of levels: finds everything that matches a topic without looking at the rest. */
+/**
+ * Filters as a tree of levels: finds everything that matches a topic without looking at the rest. Walked in loops, as deep
+ * as its filters are and never as deep as a topic is.
+ */
 
 interface TreeNode<T> {
   readonly children: Map<string, TreeNode<T>>;
@@ -9,6 +12,7 @@ function makeNode<T>(): TreeNode<T> {
   return { children: new Map(), values: new Set() };
 }
 
+/** A set of (filter, value) pairs; filters and topics are well formed. */
 export class FilterTree<T> {
   readonly #root = makeNode<T>();
   #size = 0;
@@ -18,6 +22,7 @@ export class FilterTree<T> {
     return this.#size;
   }
 
+  /** Does nothing when the value is on this filter already. */
   add(filter: string, value: T): void {
     let node = this.#root;
     for (const level of filter.split('/')) {
@@ -53,7 +58,7 @@ export class FilterTree<T> {
     return true;
   }
 
-  /** Calls `visit` for every value whose filter matches; wildcards at the first level leave out topics that start with `$`. [MQTT5 4.7.2-1] */
+  /** Calls `visit` for every value whose filter matches; wildcards at the first level leave out topics that start with `$`. [MQTT5 4.7.2-1] [MQTT311 4.7.2-1] */
   match(topic: string, visit: (value: T) => void): void {
     const levels = topic.split('/');
     let nodes: Array<TreeNode<T>> = [this.#root];

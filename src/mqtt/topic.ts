@@ -28,6 +28,7 @@ export function isTopicFilter(filter: string): boolean {
   return filter.split('/').every((level) => level === '+' || !level.includes('+'));
 }
 
+/** Whether a well-formed filter can match more than one topic. */
 export function hasWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#');
 }
@@ -58,18 +59,21 @@ function isGName(name: string): boolean {
   return name !== '' && !/[#\0]/.test(name) && [...name].length <= MAX_G_NAME;
 }
 
+/** What stands before the first `/`, which may be nothing. */
 export function firstLevel(text: string): string {
   const slash = text.indexOf('/');
   return slash < 0 ? text : text.slice(0, slash);
 }
 
+/** Whether the first level of a well-formed filter is a wildcard: such filters see no topic that starts with `$`. */
 export function startsWithWildcard(filter: string): boolean {
   return filter.startsWith('#') || filter.startsWith('+');
 }
 
-/** Whether a message on `topic` is for a subscription to `filter`; both are well formed. [MQTT5 4.7.2-1] [MQTT5 4.7.3-4] */
+/** Whether a message on `topic` is for a subscription to `filter`; both are well formed. Nothing is normalised. [MQTT5 4.7.3-4] [MQTT311 4.7.3-4] */
 export function topicMatches(filter: string, topic: string): boolean {
   if (filter === topic) return true;
+  // [MQTT5 4.7.2-1] [MQTT311 4.7.2-1]
   if (!hasWildcard(filter) || (topic.startsWith('$') && startsWithWildcard(filter))) return false;
   return levelsMatch(filter.split('/'), topic.split('/'));
 }
@@ -84,10 +88,13 @@ function levelsMatch(filter: readonly string[], topic: readonly string[]): boole
   return filter.length === topic.length;
 }
 
-/** Whether some topic matches both filters. */
+/** Whether some topic matches both filters; both are well formed. */
 export function filtersOverlap(a: string, b: string): boolean {
   if (a === b) return true;
+  // [MQTT5 4.7.2-1] [MQTT311 4.7.2-1]
   if ((a.startsWith('$') && startsWithWildcard(b)) || (b.startsWith('$') && startsWithWildcard(a))) return false;
+  // all they have in common is the empty topic, which does not exist [MQTT5 4.7.3-1] [MQTT311 4.7.3-1]
+  if ((a === '+' && b === '/#') || (a === '/#' && b === '+')) return false;
   return levelsOverlap(a.split('/'), b.split('/'));
 }
 

@@ -170,12 +170,13 @@ export class NatsBus implements Bus {
     const isExact = !(filter.includes('+') || subject.endsWith('>') || subject === '*');
     const fixed = isExact ? makeTopic(this.#subjects.decodeSubject(subject) ?? filter) : undefined;
     const isOpen = startsWithWildcard(filter);
+    const mayLeadWithMark = isOpen || filter.startsWith('\ufeff');
     return (error, message) => {
       if (error !== null) return;
       // A wildcard lets in inboxes, KV values and API calls of the whole account: no client ever sees them.
       if (isOpen && this.#subjects.startsWithHidden(message.subject)) return;
       this.#counters.busReceived++;
-      const topic = fixed ?? this.#topicOf(message.subject);
+      const topic = fixed ?? this.#topicOf(mayLeadWithMark ? completeSubject(message) : message.subject);
       if (topic !== undefined) this.#deliver(topic, message, deliver);
     };
   }
@@ -240,4 +241,14 @@ export class NatsBus implements Bus {
       }
     }
   }
+}
+
+/**
+ * The subject with the U+FEFF that may lead it: the library's decoder takes it for a byte order mark and drops it, and only its
+ * private field has the bytes (a contract test notices if that changes). [MQTT5 1.5.4-3] [MQTT311 1.5.3-3]
+ */
+function completeSubject(message: Msg): string {
+  const { subject } = (message as Msg & { readonly _msg?: { readonly subject?: Uint8Array } })._msg ?? {};
+  const hasMark = subject?.[0] === 0xef && subject[1] === 0xbb && subject[2] === 0xbf;
+  return hasMark ? `\ufeff${message.subject}` : message.subject;
 }

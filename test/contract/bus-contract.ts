@@ -111,6 +111,25 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
       );
     });
 
+    test('[MQTT5 1.5.4-3] [MQTT311 1.5.3-3] a leading U+FEFF reaches wildcard subscribers, and is no other topic', async () => {
+      const [all, own]: [Seen[], Seen[]] = [[], []];
+      const ends = [under.bus.subscribe('+/mark', collect(all)), under.bus.subscribe('\ufeffa/+', collect(own))];
+      await under.bus.confirm();
+      for (const topic of ['a/mark', '\ufeffa/mark', '\ufeff\ufeffa/mark', 'a/mark']) publish(topic, '');
+      publish('\ufeffa/mark', 'extras', { properties, retain: false, origin: '' });
+      await settle();
+      for (const end of ends) end();
+      const expected = ['a/mark', '\ufeffa/mark', '\ufeff\ufeffa/mark', 'a/mark', '\ufeffa/mark'];
+      assert.deepEqual(
+        all.map(({ topic }) => topic),
+        expected,
+      );
+      assert.deepEqual(
+        own.map(({ topic }) => topic),
+        ['\ufeffa/mark', '\ufeffa/mark'],
+      );
+    });
+
     test('carries properties, retain flag and origin; their absence is undefined', async () => {
       const seen: Seen[] = [];
       const end = under.bus.subscribe('extras', collect(seen));
