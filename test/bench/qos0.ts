@@ -18,7 +18,7 @@ const scenarios: Record<string, string[]> = {
   pair: ['pair', '-n', '100', '--secs', '4', '--ahead', '20000'],
   group: ['group', '--subs', '4', '--secs', '4', '--ahead', '5000'],
   latency: ['latency', '--secs', '4'],
-  conns: ['conns', '-n', '10000', '--pending', '50'],
+  conns: ['conns', '-n', '10000'],
 };
 
 async function measure(peer: Peer, scenario: string): Promise<Result> {
