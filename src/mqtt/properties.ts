@@ -30,7 +30,8 @@ export interface WillProperties {
   readonly forward: Buffer;
 }
 
-const noPublishProperties: PublishProperties = {
+/** A PUBLISH without properties. */
+export const noPublishProperties: PublishProperties = {
   topicAlias: 0,
   forward: noProperties,
   messageExpirySeconds: undefined,
@@ -63,6 +64,21 @@ export function scanPublishProperties(buffer: Buffer, start: number, end: number
   const forward =
     topicAlias === 0 ? buffer.subarray(start, end) : cut(buffer, start, end, aliasStart, encodedAliasLength);
   return { topicAlias, forward, messageExpirySeconds, payloadFormatIsUtf8 };
+}
+
+/**
+ * A copy of a checked block of PUBLISH properties in which the Message Expiry Interval is `waitedSeconds` less; the block itself when it
+ * has none. [MQTT5 3.3.2-6]
+ */
+export function withRemainingExpiry(block: Buffer, waitedSeconds: number): Buffer {
+  const scan = new PropertyScan(blockReader(block, 0, block.length), PacketType.publish);
+  while (scan.next()) {
+    if (scan.name !== 'messageExpiryInterval') continue;
+    const aged = Buffer.from(block);
+    aged.writeUInt32BE(Math.max(0, scan.value - waitedSeconds), scan.start + 1);
+    return aged;
+  }
+  return block;
 }
 
 /** Checks the properties of a will between `start` and `end`, without the length in front of them. */

@@ -30,9 +30,19 @@ export function encodeSubscriptionIdentifiers(ids: readonly number[]): Buffer {
   return bytes;
 }
 
-/** Encodes QoS 0 PUBLISH packets: {@link begin} measures one, {@link write} puts it where the caller wants it. */
+/** How one client gets a message of QoS 1 or 2. */
+export interface AcknowledgedDelivery {
+  readonly qos: 1 | 2;
+  readonly packetId: number;
+  /** Sent before, on an earlier connection. [MQTT5 3.3.1-1] [MQTT311 3.3.1-1] */
+  readonly isDuplicate: boolean;
+}
+
+/** Encodes PUBLISH packets: {@link begin} measures one, {@link write} puts it where the caller wants it. */
 export class PublishEncoder {
   #header = 0;
+  /** 0: a packet without (QoS 0). [MQTT5 2.2.1-2] [MQTT311 2.3.1-5] */
+  #packetId = 0;
   #topic: Buffer = nothing;
   #payload: Uint8Array = nothing;
   #identifiers: Buffer = nothing;
@@ -41,13 +51,33 @@ export class PublishEncoder {
   #propertyLength = -1;
   #remainingLength = 0;
 
-  /** Takes the parts of the next packet and returns its length in bytes. */
+  /** Takes the parts of the next packet, which has QoS 0, and returns its length in bytes. */
   begin(variant: PublishVariant, topic: Topic, payload: Uint8Array, extras: Extras | undefined): number {
     // DUP 0 and QoS 0 [MQTT5 3.3.1-2]; RETAIN only as published where asked for [MQTT5 3.3.1-12] [MQTT5 3.3.1-13]
     this.#header = extras?.retain === true && variant.retainAsPublished ? 0x31 : 0x30;
+    this.#packetId = 0;
+    return this.#measure(variant, topic, payload, extras);
+  }
+
+  /** Encodes one packet of QoS 1 or 2 into a buffer of its own. */
+  encodeAcknowledged(
+    delivery: AcknowledgedDelivery,
+    variant: PublishVariant,
+    message: { readonly topic: Topic; readonly payload: Uint8Array; readonly extras: Extras | undefined },
+  ): Buffer {
+    const { extras, payload, topic } = message;
+    const retain = extras?.retain === true && variant.retainAsPublished ? 1 : 0;
+    this.#header = 0x30 | (delivery.isDuplicate ? 8 : 0) | (delivery.qos << 1) | retain;
+    this.#packetId = delivery.packetId;
+    const packet = Buffer.allocUnsafe(this.#measure(variant, topic, payload, extras));
+    this.write(packet, 0);
+    return packet;
+  }
+
+  #measure(variant: PublishVariant, topic: Topic, payload: Uint8Array, extras: Extras | undefined): number {
     this.#topic = topic.encoded;
     this.#payload = payload;
-    let remaining = topic.encoded.length + payload.length;
+    let remaining = topic.encoded.length + payload.length + (this.#packetId === 0 ? 0 : 2);
     if (variant.hasProperties) {
       this.#identifiers = variant.identifiers;
       this.#forward = extras === undefined ? nothing : extras.properties;
@@ -60,12 +90,13 @@ export class PublishEncoder {
     return 1 + varintLength(remaining) + remaining;
   }
 
-  /** Writes the packet of the last {@link begin} at `offset`. */
+  /** Writes the packet measured last at `offset`. */
   write(target: Buffer, offset: number): void {
     target[offset] = this.#header;
     let position = writeVarint(target, offset + 1, this.#remainingLength);
     target.set(this.#topic, position);
     position += this.#topic.length;
+    if (this.#packetId !== 0) position = target.writeUInt16BE(this.#packetId, position);
     if (this.#propertyLength === 0) {
       target[position++] = 0;
     } else if (this.#propertyLength > 0) {
