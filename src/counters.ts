@@ -17,6 +17,12 @@ export interface DropCounters {
   slowSubscriber: number;
   /** The packet is larger than the subscriber's Maximum Packet Size. */
   tooLargeForSubscriber: number;
+  /** The message had waited for longer than its Message Expiry Interval. */
+  expired: number;
+  /** A live message far beyond the end of the log: somebody else's than the server's. */
+  forgedSequence: number;
+  /** A message that a client had not acknowledged is no longer in the log. */
+  outOfRetention: number;
 }
 
 export interface Counters {
@@ -43,6 +49,25 @@ export interface Counters {
   busReconnects: number;
   /** RETAIN flags of MQTT 3.x publishers on messages that were delivered but not retained. */
   retainIgnored: number;
+  /** Messages stored in the log for clients of this node, and publishes that the log refused for good. */
+  logStored: number;
+  logRefused: number;
+  /** Live messages whose predecessor was missing, and messages that were read from the log because no live copy came. */
+  logHoles: number;
+  logRepaired: number;
+  /** Questions to the log that nobody answered. */
+  logReadsFailed: number;
+  sessionsResumed: number;
+  /** Sessions whose unread messages had partly left the retention of the log. */
+  sessionsTruncated: number;
+  /** Sessions whose positions were of another log, or of one that was set back. */
+  sessionsReset: number;
+  /** Sessions of dead nodes that were given their end. */
+  sessionsOrphaned: number;
+  /** Times the node's own lease was over. */
+  leasesLost: number;
+  /** Sessions of this node that another owner took over without asking. */
+  sessionsFenced: number;
   readonly dropped: DropCounters;
 }
 
@@ -65,6 +90,17 @@ export function makeCounters(): Counters {
     busReceived: 0,
     busReconnects: 0,
     retainIgnored: 0,
+    logStored: 0,
+    logRefused: 0,
+    logHoles: 0,
+    logRepaired: 0,
+    logReadsFailed: 0,
+    sessionsResumed: 0,
+    sessionsTruncated: 0,
+    sessionsReset: 0,
+    sessionsFenced: 0,
+    sessionsOrphaned: 0,
+    leasesLost: 0,
     dropped: {
       forbiddenTopic: 0,
       busDisconnected: 0,
@@ -72,6 +108,9 @@ export function makeCounters(): Counters {
       notMqtt: 0,
       slowSubscriber: 0,
       tooLargeForSubscriber: 0,
+      expired: 0,
+      forgedSequence: 0,
+      outOfRetention: 0,
     },
   };
 }

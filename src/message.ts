@@ -18,6 +18,8 @@ export interface Extras {
   readonly retain: boolean;
   /** Hash of the publisher's client id, present if the publisher has a No Local subscription; else empty. */
   readonly origin: string;
+  /** A copy of a message that the log has too: only for those who do not read the log. */
+  readonly isStored?: true;
 }
 
 /** Builds a {@link Topic}; the name must be valid UTF-8 of at most 65,535 bytes. */

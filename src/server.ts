@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { Delivery } from './broker/deliver.ts';
-import type { BusEvents } from './broker/ports.ts';
+import type { BusEvents, LogEvents, NodeLease } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
@@ -20,8 +20,11 @@ import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { EmbeddedBus } from './embedded/bus.ts';
 import { EmbeddedCluster } from './embedded/cluster.ts';
+import { EmbeddedLog } from './embedded/log.ts';
+import { EmbeddedSessionStore } from './embedded/session-store.ts';
 import { Reason } from './mqtt/reason.ts';
 import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
+import { Sessions } from './session/sessions.ts';
 import type { Listener, Transport } from './transport/listener.ts';
 import { listenTcp } from './transport/tcp.ts';
 import { listenWebSocket } from './transport/ws.ts';
@@ -70,7 +73,9 @@ class Node implements RunningServer {
   readonly #writes = new WriteBatch();
   readonly #connections: Connections;
   readonly #listeners: Listener[] = [];
+  readonly #incarnation = randomBytes(9).toString('base64url');
   #subscriptions: Subscriptions | undefined;
+  #sessions: Sessions | undefined;
   #backplane: Backplane | undefined;
   #admin: AdminServer | undefined;
   #stopped: Promise<void> | undefined;
@@ -97,14 +102,32 @@ class Node implements RunningServer {
   }
 
   async #takeDown(): Promise<void> {
+    const { clock, config, log } = this.#options;
     this.#isServing = false;
     this.#cancelLease?.();
+    const deadline = clock.now() + config.drainSeconds * 1000;
     await Promise.all(this.#listeners.map((listener) => listener.close()));
-    this.#connections.closeAll(Reason.serverShuttingDown);
+    await this.#drain(deadline - clock.now());
     this.#connections.stop();
+    this.#sessions?.stop();
     await this.#backplane?.close();
     await this.#admin?.close();
-    this.#options.log.info({ event: 'node.stopped' }, 'Stopped');
+    log.info({ event: 'node.stopped' }, 'Stopped');
+  }
+
+  /** Clients are told, sessions written, messages under way settled; what NATS does not answer in time is left as it is. */
+  async #drain(milliseconds: number): Promise<void> {
+    const { clock, log } = this.#options;
+    const drained = this.#connections
+      .closeAll(Reason.serverShuttingDown)
+      .then(() => this.#backplane?.log?.settleAll(milliseconds))
+      .then(() => true);
+    const late = new Promise<boolean>((resolve) => clock.after(milliseconds, () => resolve(false)));
+    // The clock's timers keep no process alive; this one has to.
+    const alive = setInterval(() => {}, milliseconds);
+    if (!(await Promise.race([drained, late])))
+      log.warn({ event: 'node.drainCut' }, 'Stopping without an answer of NATS for every session and message');
+    clearInterval(alive);
   }
 
   async #startAdmin(): Promise<void> {
@@ -116,6 +139,8 @@ class Node implements RunningServer {
       subscriptions: () => this.#subscriptions?.count ?? 0,
       interests: () => this.#subscriptions?.interestCount ?? 0,
       groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
+      sessions: () => this.#sessions?.count ?? 0,
+      feeds: () => this.#sessions?.feeds.count ?? 0,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
     });
     this.#admin = await startAdmin({ host, port, metrics, readiness: () => this.#whyNotReady() });
@@ -126,6 +151,7 @@ class Node implements RunningServer {
     if (this.#stopped !== undefined) return 'stopping';
     if (this.#backplane === undefined) return 'waiting for NATS';
     if (!this.#backplane.bus.isConnected) return 'not connected to NATS';
+    if (this.#sessions?.mayServe(this.#options.clock.now()) === false) return 'without a lease';
     return this.#isServing ? undefined : 'starting';
   }
 
@@ -137,26 +163,52 @@ class Node implements RunningServer {
         { event: 'node.embedded' },
         'No NATS servers are configured: this node is alone and keeps everything in memory',
       );
-      const bus = new EmbeddedBus(this.counters, events, config.limits.maxPacketBytes);
-      const cluster = new EmbeddedCluster();
-      return { bus, cluster, close: async () => void (await Promise.all([bus.close(), cluster.close()])) };
+      return this.#embeddedBackplane();
     }
-    const { maxInFlightBytes: maximumInFlightBytes, topicPrefix, ...settings } = config.nats;
-    const incarnation = randomBytes(9).toString('base64url');
-    const { counters } = this;
-    const identity = { nodeId: config.node.id, incarnation };
+    const { jetstream, log: stored, maxInFlightBytes, replicas, storage, topicPrefix, ...settings } = config.nats;
     return connectNatsBackplane({
       settings,
       topicPrefix,
-      maximumInFlightBytes,
-      ...identity,
-      counters,
+      maximumInFlightBytes: maxInFlightBytes,
+      jetstream: jetstream === 'on',
+      replicas,
+      storage,
+      logMaxAgeSeconds: stored.maxAgeSeconds,
+      logMaxBytes: stored.maxBytes,
+      logDiscard: stored.discard,
+      duplicateWindowSeconds: stored.duplicateWindowSeconds,
+      nodeId: config.node.id,
+      incarnation: this.#incarnation,
+      counters: this.counters,
       clock,
       log,
       events,
+      logEvents: this.#logEvents(),
+      leaseSeconds: config.leaseSeconds,
+      leaseLost: () => this.#leaseLost(),
       failed,
       signal,
     });
+  }
+
+  #embeddedBackplane(): Backplane {
+    const { clock, config } = this.#options;
+    const bus = new EmbeddedBus(this.counters, this.#busEvents(), config.limits.maxPacketBytes);
+    const cluster = new EmbeddedCluster();
+    const close = async (): Promise<void> => void (await Promise.all([bus.close(), cluster.close()]));
+    if (config.nats.jetstream === 'off') return { bus, cluster, close };
+    const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
+    const log = new EmbeddedLog({ maximumAgeSeconds, clock, events: this.#logEvents() });
+    const sessions = new EmbeddedSessionStore({ clock });
+    const lease = eternalLease(this.#incarnation);
+    return { bus, cluster, log, sessions, lease, close: async () => void (await Promise.all([close(), log.close()])) };
+  }
+
+  #logEvents(): LogEvents {
+    return {
+      writable: () => {},
+      gap: () => this.#sessions?.feeds.gap(),
+    };
   }
 
   /** What a lost backplane means: publishers read on (and lose QoS 0), after the lease time clients are sent elsewhere. */
@@ -171,24 +223,47 @@ class Node implements RunningServer {
             { event: 'node.leaseEnded', clients: this.#connections.connectedCount },
             'NATS is away for longer than the lease: closing all clients',
           );
-          this.#connections.closeAll(Reason.serverBusy);
+          void this.#connections.closeAll(Reason.serverBusy);
         });
       },
       connected: () => this.#cancelLease?.(),
     };
   }
 
-  #makeContext({ bus, cluster }: Backplane): NodeContext {
+  /** Other nodes may have the sessions by now: clients are closed, and find a node that works. */
+  #leaseLost(): void {
+    this.counters.leasesLost++;
+    void this.#connections.closeAll(Reason.serverBusy);
+  }
+
+  #makeSessions({ lease, log, sessions: store }: Backplane): Sessions | undefined {
+    if (lease === undefined || log === undefined || store === undefined) return undefined;
+    const { clock, config } = this.#options;
+    return new Sessions({
+      log,
+      store,
+      lease,
+      counters: this.counters,
+      clock,
+      maximumWindow: config.limits.maxInFlightPerClient,
+    });
+  }
+
+  #makeContext(backplane: Backplane): NodeContext {
+    const { bus, cluster } = backplane;
     const { clock, config, log } = this.#options;
     const { limits } = config;
     const delivery = new Delivery(this.counters, this.#writes.flush);
     const subscriptions = new Subscriptions(bus, delivery);
     this.#subscriptions = subscriptions;
+    const sessions = this.#makeSessions(backplane);
+    this.#sessions = sessions;
     return {
       clock,
       log,
       bus,
       cluster,
+      sessions,
       subscriptions,
       counters: this.counters,
       connections: this.#connections,
@@ -202,6 +277,8 @@ class Node implements RunningServer {
         maximumOutboundBytes: limits.maxOutboundBytesPerClient,
         topicAliasMaximum: limits.topicAliasMaximum,
         maximumClientIdBytes: limits.maxClientIdBytes,
+        maximumSessionExpirySeconds: limits.maxSessionExpirySeconds,
+        receiveMaximum: limits.receiveMaximum,
       },
     };
   }
@@ -240,6 +317,18 @@ class Node implements RunningServer {
     this.#connections.add(connection);
     transport.start(connection);
   }
+}
+
+/** Of a node that is alone: nobody judges it. */
+function eternalLease(incarnation: string): NodeLease {
+  return {
+    incarnation,
+    deadline: Number.POSITIVE_INFINITY,
+    isSettled: false,
+    isAlive: async () => true,
+    elect: async () => false,
+    release: async () => {},
+  };
 }
 
 function readTls(files: Config['tls']): { cert: string; key: string; ca?: string } {

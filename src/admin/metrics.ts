@@ -11,6 +11,9 @@ export interface Gauges {
   subscriptions(): number;
   interests(): number;
   groupMembers(): number;
+  /** Sessions of connected clients, and patterns of the log that they read. */
+  sessions(): number;
+  feeds(): number;
   /** 1 while the node is connected to its backplane. */
   isBusConnected(): boolean;
 }
@@ -32,6 +35,17 @@ const counterHelp = {
   busReceived: ['supermq_bus_received_total', 'Messages taken from the backplane, once per matching filter'],
   busReconnects: ['supermq_bus_reconnects_total', 'Times the backplane connection was restored'],
   retainIgnored: ['supermq_retain_ignored_total', 'MQTT 3.x messages with RETAIN, delivered but not retained'],
+  logStored: ['supermq_log_stored_total', 'Messages of QoS 1 and 2 stored for clients of this node'],
+  logRefused: ['supermq_log_refused_total', 'Messages of QoS 1 and 2 that the log refused'],
+  logHoles: ['supermq_log_holes_total', 'Live messages whose predecessor was missing'],
+  logRepaired: ['supermq_log_repaired_total', 'Messages read from the log because no live copy came'],
+  logReadsFailed: ['supermq_log_reads_failed_total', 'Questions to the log that nobody answered'],
+  sessionsResumed: ['supermq_sessions_resumed_total', 'Sessions that continued on this node'],
+  sessionsTruncated: ['supermq_sessions_truncated_total', 'Sessions whose unread messages had partly left the log'],
+  sessionsReset: ['supermq_sessions_reset_total', 'Sessions whose positions were of another log'],
+  sessionsOrphaned: ['supermq_sessions_orphaned_total', 'Sessions of dead nodes that were given their end'],
+  leasesLost: ['supermq_leases_lost_total', "Times this node's lease was over"],
+  sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
 } as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
 
 const dropCauses = {
@@ -41,6 +55,9 @@ const dropCauses = {
   notMqtt: 'not_mqtt',
   slowSubscriber: 'slow_subscriber',
   tooLargeForSubscriber: 'too_large_for_subscriber',
+  expired: 'expired',
+  forgedSequence: 'forged_sequence',
+  outOfRetention: 'out_of_retention',
 } as const satisfies Record<keyof DropCounters, string>;
 
 /** A registry of its own with everything a node shows. */
@@ -63,6 +80,8 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     gauges.interests,
   );
   addGauge(registry, 'supermq_group_members', 'Group subscriptions of the clients of this node', gauges.groupMembers);
+  addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
+  addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
   addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', () =>
     gauges.isBusConnected() ? 1 : 0,
   );

@@ -57,6 +57,17 @@ export class ClientSubscriptions {
     return true;
   }
 
+  /** Sorts all plain subscriptions in again: what their subscriber wants of them has changed. */
+  rearrange(): void {
+    for (const subscription of this.#byText.values())
+      if (subscription.group === undefined) this.#node.rearrange(subscription);
+  }
+
+  /** All of them. */
+  all(): Iterable<Subscription> {
+    return this.#byText.values();
+  }
+
   clear(): void {
     for (const subscription of this.#byText.values()) this.#node.remove(subscription);
     this.#byText.clear();

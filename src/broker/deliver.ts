@@ -31,9 +31,10 @@ export class Delivery {
   deliver(interest: Interest, topic: Topic, payload: Uint8Array, extras: Extras | undefined): void {
     if (this.#interest !== interest) this.#begin(interest);
     const { variants, selective } = interest;
+    const isStored = extras?.isStored === true;
     for (let i = 0; i < variants.length; i++) {
       const variant = variants[i];
-      if (variant === undefined) continue;
+      if (variant === undefined || (isStored && variant.readsLog)) continue;
       const size = this.#encoder.begin(variant, topic, payload, extras);
       const buffer = this.#buffers[i];
       if (buffer === undefined) this.#deliverSingle(variant, size);
@@ -120,7 +121,7 @@ export class Delivery {
    * the copy of the oldest matching subscription is delivered, with the identifiers of all. [MQTT5 3.3.4-2] [MQTT5 3.3.4-4]
    */
   #deliverSelective(subscription: Subscription, topic: Topic, payload: Uint8Array, extras: Extras | undefined): void {
-    if (!accepts(subscription, extras)) return;
+    if (!accepts(subscription, extras) || (extras?.isStored === true && subscription.subscriber.readsLog)) return;
     let identifiers: number[] | undefined;
     for (const other of subscription.overlapping) {
       if (!accepts(other, extras) || !topicMatches(other.filter, topic.name)) continue;

@@ -12,6 +12,8 @@ export interface Subscriber {
   readonly maximumPacketSize: number;
   /** What this client's messages carry as `origin` while it has a No Local subscription. */
   readonly origin: string;
+  /** Gets stored messages from the log: copies of them on the bus are not for it. Set before its subscriptions are made. */
+  readonly readsLog: boolean;
   /** Takes `count` whole QoS 0 PUBLISH packets; the bytes are shared with other subscribers and never modified. */
   deliver(packets: Buffer, count: number): void;
 }
@@ -43,6 +45,7 @@ interface Place {
 
 /** Subscriptions of one interest whose deliveries are the same bytes. */
 export interface Variant extends PublishVariant {
+  readonly readsLog: boolean;
   readonly members: Subscription[];
 }
 
@@ -88,11 +91,12 @@ export class Interest {
   #variantOf(subscription: Subscription): Variant {
     const { identifier, retainAsPublished } = subscription;
     const { hasProperties } = subscription.subscriber;
-    const key = identifier * 4 + (hasProperties ? 2 : 0) + (retainAsPublished ? 1 : 0);
+    const readsLog = subscription.group === undefined && subscription.subscriber.readsLog;
+    const key = identifier * 8 + (readsLog ? 4 : 0) + (hasProperties ? 2 : 0) + (retainAsPublished ? 1 : 0);
     const known = this.#byKey.get(key);
     if (known !== undefined) return known;
     const identifiers = encodeSubscriptionIdentifiers([identifier]);
-    const variant: Variant = { hasProperties, identifiers, retainAsPublished, members: [] };
+    const variant: Variant = { hasProperties, identifiers, readsLog, retainAsPublished, members: [] };
     this.#byKey.set(key, variant);
     this.variants.push(variant);
     return variant;

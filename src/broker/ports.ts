@@ -67,9 +67,146 @@ export interface Claim {
 /** Exactly one live connection per client id over all nodes. */
 export interface Cluster {
   /**
-   * Takes the client id over from whoever holds it elsewhere and resolves once the other connection is closed, or nobody
-   * has it. `yielded` is called when a later claim wins; it closes the connection and the claim is then released.
+   * Takes the client id over from whoever holds it and resolves once the other connection is closed and its session is
+   * written, or nobody has it. `yielded` is called when a later claim wins; it closes the connection and resolves when that is done.
    */
-  claim(clientId: string, yielded: () => void): Promise<Claim>;
+  claim(clientId: string, yielded: () => Promise<void>): Promise<Claim>;
   close(): Promise<void>;
+}
+
+/** A message of QoS 1 or 2 as the log holds it. Payload and extras are copies, free to keep. */
+export interface LogRecord {
+  /** Position in the log, from 1, growing. */
+  readonly sequence: number;
+  /** Of a live copy: position of the message before it on the same topic; 0 = none that the log still holds. */
+  readonly previous: number;
+  readonly topic: Topic;
+  readonly payload: Buffer;
+  /** QoS of the publisher. */
+  readonly qos: 1 | 2;
+  readonly extras: Extras | undefined;
+  /** Message Expiry Interval; undefined = does not expire. */
+  readonly expirySeconds: number | undefined;
+  /** When it was stored: milliseconds since the epoch, by the clock of {@link MessageLog.now}; only set for messages that expire. */
+  readonly storedAt: number;
+  /** As published; empty = none. */
+  readonly messageId: string;
+}
+
+/** full: no space; tooLarge: no server takes it; refused: any other final answer. */
+export type LogOutcome = 'stored' | 'full' | 'tooLarge' | 'refused';
+
+/** A message on its way into the log: an object of the caller's, so that the way back needs no closure. */
+export interface LogPublish {
+  readonly route: Route;
+  /** A copy: it may have to be sent again. */
+  readonly payload: Uint8Array;
+  readonly qos: 1 | 2;
+  /** Properties are a copy. */
+  readonly extras: Extras | undefined;
+  readonly expirySeconds: number | undefined;
+  /** The log stores a second message with the same id within its duplicate window only once; empty = no such check. */
+  readonly messageId: string;
+  /** Called once, when the log has answered for good; `sequence` is 0 unless stored. Never called when the node stops first. */
+  settled(outcome: LogOutcome, sequence: number): void;
+}
+
+/** Part of a topic filter that the log matches at once; the patterns of one filter match no message twice. */
+export interface LogPattern {
+  /** Equal patterns have equal keys. */
+  readonly key: string;
+  /** Matches one topic only. */
+  readonly isExact: boolean;
+}
+
+export interface LogState {
+  /** Another value means another log: positions of before mean nothing in it. */
+  readonly identity: string;
+  /** Position of the oldest message, and of the newest one ever stored; first = last + 1 when the log is empty. */
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface LogPage {
+  /** In order, none left out. */
+  readonly records: readonly LogRecord[];
+  /** Everything that matches up to this position is in `records`; `after` itself when nothing is known of what follows. */
+  readonly upTo: number;
+}
+
+/** Every QoS 1 and 2 message, stored once, in order. All `Promise`s reject with an Error when nobody answers in time. */
+export interface MessageLog {
+  /**
+   * Stores a message and settles it, in order of publishing; a message that got no answer is sent again until it is settled.
+   * False asks the caller to publish no more for now (it will be told by {@link LogEvents.writable}); the message was taken all the same.
+   */
+  publish(message: LogPublish): boolean;
+  /** Undefined when the filter is too long. Wildcards at the first level match no topic that starts with `$`. */
+  patterns(filter: string): readonly LogPattern[] | undefined;
+  /** Copies of messages as they are stored: once each and in order, but a copy may be missing. Synchronous calls. */
+  follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe;
+  /** Resolves when every {@link follow} so far is in effect at the own server. One round trip for many callers. */
+  confirm(): Promise<void>;
+  /** The leader's word, asked for after the call; one round trip for many callers. */
+  state(): Promise<LogState>;
+  /** Messages behind position `after`, at most `limit` and about 256 KiB. Any replica answers. */
+  read(pattern: LogPattern, after: number, limit: number): Promise<LogPage>;
+  /** The leader's word: the first message behind `after`; undefined = there is none now. */
+  readNext(pattern: LogPattern, after: number): Promise<LogRecord | undefined>;
+  /** The leader's word: the message at this position, whatever its topic; undefined = gone. */
+  readAt(sequence: number): Promise<LogRecord | undefined>;
+  /** Milliseconds since the epoch by the clock that stamps {@link LogRecord.storedAt}. */
+  now(): number;
+  /** Resolves when nothing is under way, or after `timeoutMs`. */
+  settleAll(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface LogEvents {
+  /** Publishing may go on. */
+  writable(): void;
+  /** Live copies may be missing: the connection was lost, the log has another leader, or a duplicate was answered. */
+  gap(): void;
+}
+
+export interface StoredSession {
+  /** Undefined: no session. */
+  readonly record: Buffer | undefined;
+  /** What the next write must expect. */
+  readonly revision: number;
+}
+
+/** Session records by client id. Every write is a compare-and-swap. All reject with an Error when nobody answers in time. */
+export interface SessionStore {
+  /** The leader's word. */
+  load(clientId: string): Promise<StoredSession>;
+  /** The new revision, or undefined when the record has changed. `ttlSeconds`: the record ends by itself after it; 0 = never. */
+  save(clientId: string, record: Buffer, expected: number, ttlSeconds: number): Promise<number | undefined>;
+  /** False when the record has changed. */
+  remove(clientId: string, expected: number): Promise<boolean>;
+  /** Largest record in bytes, less what a client id of the usual length takes. */
+  maximumBytes(): number;
+  /** Records in pages, as any replica has them: `after` is the `next` of the page before, 0 = from the start; `next` undefined = the end. */
+  page(after: number): Promise<SessionPage>;
+}
+
+export interface SessionPage {
+  readonly sessions: ReadonlyArray<{ readonly clientId: string; readonly record: Buffer; readonly revision: number }>;
+  readonly next: number | undefined;
+}
+
+/** A node's sign of life: what other nodes do about a dead one, and what a node may do itself, depends on it. */
+export interface NodeLease {
+  /** Random per life of the node; a new one after the lease was lost. Stands in session records as their owner. */
+  readonly incarnation: string;
+  /** Until then (`Clock.now`) other nodes believe this one alive; past it, it serves nobody. */
+  readonly deadline: number;
+  /** Held without interruption for longer than a lease lasts: this node may judge others. */
+  readonly isSettled: boolean;
+  /** The leader's word: whether the node of this incarnation holds its lease. */
+  isAlive(incarnation: string): Promise<boolean>;
+  /** True for one node at a time, for `seconds`. */
+  elect(task: string, seconds: number): Promise<boolean>;
+  /** Gives the lease back at once: this node is going. */
+  release(): Promise<void>;
 }

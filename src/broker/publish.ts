@@ -54,6 +54,11 @@ export class Publisher {
     return this.#bus.publish(route, payload, extras);
   }
 
+  /** The copy of a stored message for those who do not read the log. */
+  publishCopy(route: Route, payload: Uint8Array, { origin, properties, retain }: Extras): void {
+    this.#bus.publish(route, payload, { properties, retain, origin, isStored: true });
+  }
+
   /** Counts a message whose topic has no route. */
   drop(): void {
     this.#counters.messagesReceived++;

@@ -5,6 +5,7 @@ export interface Config {
   readonly log: { readonly level: string };
   readonly workers: number;
   readonly leaseSeconds: number;
+  readonly drainSeconds: number;
   readonly mqtt: {
     readonly tcp: { readonly host: string; readonly port: number };
     readonly tls: { readonly port: number };
@@ -18,6 +19,13 @@ export interface Config {
     readonly replicas: number;
     readonly storage: 'file' | 'memory';
     readonly topicPrefix: string;
+    readonly jetstream: 'on' | 'off';
+    readonly log: {
+      readonly maxAgeSeconds: number;
+      readonly maxBytes: number;
+      readonly discard: 'new' | 'old';
+      readonly duplicateWindowSeconds: number;
+    };
     readonly user: string;
     readonly password: string;
     readonly token: string;
@@ -33,6 +41,9 @@ export interface Config {
     readonly maxPacketBytes: number;
     readonly connectTimeoutSeconds: number;
     readonly maxKeepAliveSeconds: number;
+    readonly maxSessionExpirySeconds: number;
+    readonly receiveMaximum: number;
+    readonly maxInFlightPerClient: number;
     readonly maxSubscriptionsPerClient: number;
     readonly maxOutboundBytesPerClient: number;
     readonly topicAliasMaximum: number;

@@ -68,6 +68,13 @@ const node: readonly Option[] = [
     15,
     'How long a silent node is still believed alive; a node that has been without NATS for as long closes its clients.',
   ),
+  option(
+    'drainSeconds',
+    'DRAIN_SECONDS',
+    integer(1, 300, 'seconds'),
+    10,
+    'Longest time that a stopping node takes to write sessions and to settle messages.',
+  ),
 ];
 
 const listeners: readonly Option[] = [
@@ -124,6 +131,41 @@ const nats: readonly Option[] = [
     subjectPrefix,
     '',
     'Goes before every subject: `mqtt` turns topic `a/b` into subject `mqtt.a.b`.',
+  ),
+  option(
+    'nats.jetstream',
+    'NATS_JETSTREAM',
+    choice('on', 'off'),
+    'on',
+    'Store QoS 1 and 2 and sessions in JetStream; off = QoS 0 only, and CONNACK says so.',
+  ),
+  option(
+    'nats.log.maxAgeSeconds',
+    'NATS_LOG_MAX_AGE_SECONDS',
+    integer(60, 31_536_000, 'seconds'),
+    604_800,
+    'How long the log keeps messages of QoS 1 and 2 for clients that are away.',
+  ),
+  option(
+    'nats.log.maxBytes',
+    'NATS_LOG_MAX_BYTES',
+    integer(0, Number.MAX_SAFE_INTEGER, 'bytes'),
+    0,
+    'Size of the log; 0 = what JetStream allows.',
+  ),
+  option(
+    'nats.log.discard',
+    'NATS_LOG_DISCARD',
+    choice('new', 'old'),
+    'new',
+    'When the log is full: refuse new messages (0x97), or forget the oldest ones, read or not.',
+  ),
+  option(
+    'nats.log.duplicateWindowSeconds',
+    'NATS_LOG_DUPLICATE_WINDOW_SECONDS',
+    integer(120, 3_600, 'seconds'),
+    120,
+    'How long the log recognises a message of QoS 2 that is stored again.',
   ),
   option('nats.user', 'NATS_USER', text(), '', 'User name at NATS.'),
   secret('nats.password', 'NATS_PASSWORD', 'Password at NATS.'),
@@ -191,6 +233,27 @@ const limits: readonly Option[] = [
     integer(0, 65_535, 'seconds'),
     0,
     'Longest keep alive, enforced with Server Keep Alive; 0 = what the client wants.',
+  ),
+  option(
+    'limits.maxSessionExpirySeconds',
+    'LIMITS_MAX_SESSION_EXPIRY_SECONDS',
+    integer(0, 4_294_967_295, 'seconds'),
+    604_800,
+    'Longest Session Expiry Interval granted; 4294967295 = for ever.',
+  ),
+  option(
+    'limits.receiveMaximum',
+    'LIMITS_RECEIVE_MAXIMUM',
+    integer(1, 65_535),
+    100,
+    'Messages of QoS 1 and 2 that a client may have under way to us.',
+  ),
+  option(
+    'limits.maxInFlightPerClient',
+    'LIMITS_MAX_IN_FLIGHT_PER_CLIENT',
+    integer(1, 65_535),
+    256,
+    'Messages of QoS 1 and 2 under way to a client, if its own Receive Maximum is not lower.',
   ),
   option(
     'limits.maxSubscriptionsPerClient',

@@ -7,6 +7,8 @@ import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '.
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
 import { UnsupportedVersionError } from '../mqtt/validate.ts';
+import type { Session } from '../session/session.ts';
+import type { OpenedSession } from '../session/sessions.ts';
 import { acceptWill } from '../session/will.ts';
 import type { Connection } from './connection.ts';
 
@@ -16,22 +18,71 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (packet.authenticationMethod !== undefined) {
     throw new MqttError(Reason.badAuthenticationMethod, 'authentication methods are not supported'); // [MQTT5 4.12.0-1]
   }
-  if (!node.bus.isConnected)
+  if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
-  const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node.publisher);
+  const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   sender.hasProperties = packet.version === 5;
   sender.maximumPacketSize = packet.maximumPacketSize;
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
-  if (connection.isClosed) return claim.release();
+  let opened: OpenedSession | undefined;
+  try {
+    if (!connection.isClosed) opened = await openSession(connection, packet, clientId);
+  } catch (cause) {
+    claim.release();
+    // The store does not answer: the client may try elsewhere, or later.
+    throw new MqttError(Reason.serverUnavailable, 'the session cannot be read or written', { cause });
+  }
+  const session = opened?.session;
+  if (connection.isClosed) {
+    if (session !== undefined) await node.sessions?.close(session);
+    return claim.release();
+  }
   connection.will = will;
   node.counters.connectsAccepted++;
+  if (session !== undefined) restoreSubscriptions(connection, session);
   const keepAliveSeconds = enforcedKeepAlive(packet.keepAliveSeconds, node.limits.maximumKeepAliveSeconds);
-  connection.send(encodeConnack(packet.version, connackOf(connection, packet, clientId, keepAliveSeconds)));
-  const { version, sessionExpirySeconds: requestedExpirySeconds } = packet;
-  const client = { id: clientId, version, requestedExpirySeconds, claim };
-  connection.connected(client, keepAliveSeconds);
-  connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds });
+  const sessionPresent = opened?.isPresent === true;
+  connection.send(
+    encodeConnack(packet.version, connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent })),
+  );
+  const { receiveMaximum, sessionExpirySeconds: requestedExpirySeconds, version } = packet;
+  const client = { id: clientId, version, requestedExpirySeconds, receiveMaximum, claim };
+  connection.connected(client, keepAliveSeconds, session);
+  connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds, sessionPresent });
+}
+
+function openSession(
+  connection: Connection,
+  packet: ConnectPacket,
+  clientId: string,
+): Promise<OpenedSession> | undefined {
+  const { cleanStart, receiveMaximum, version } = packet;
+  return connection.node.sessions?.open({
+    clientId,
+    version,
+    cleanStart,
+    receiveMaximum,
+    expirySeconds: grantedExpiry(connection, packet),
+    outlet: connection.sender,
+    fenced: () => connection.fenced(),
+  });
+}
+
+/** MQTT5 section 3.2.2.3.2 */
+function grantedExpiry({ node }: Connection, { sessionExpirySeconds }: ConnectPacket): number {
+  if (node.sessions === undefined) return 0;
+  return Math.min(sessionExpirySeconds, node.limits.maximumSessionExpirySeconds);
+}
+
+/** The subscriptions of a resumed session are in effect on the bus too: QoS 0 messages and groups come from there. */
+function restoreSubscriptions(connection: Connection, session: Session): void {
+  const { sender: subscriber, subscriptions } = connection;
+  subscriber.readsLog = session.readsLog;
+  for (const { filter, group, options, text } of session.subscriptions()) {
+    const { identifier, noLocal, retainAsPublished } = options;
+    subscriptions.add({ subscriber, text, filter, group, identifier, noLocal, retainAsPublished });
+  }
 }
 
 /** Says why a CONNECT is refused, in a form that its sender can read, or says nothing where there is none. */
@@ -66,20 +117,26 @@ function enforcedKeepAlive(requested: number, maximum: number): number {
   return requested === 0 || requested > maximum ? maximum : requested;
 }
 
+interface Settled {
+  readonly clientId: string;
+  readonly keepAliveSeconds: number;
+  readonly sessionPresent: boolean;
+}
+
 function connackOf(
   connection: Connection,
   packet: ConnectPacket,
-  clientId: string,
-  keepAliveSeconds: number,
+  { clientId, keepAliveSeconds, sessionPresent }: Settled,
 ): ConnackOptions {
-  const { bus, limits } = connection.node;
+  const { bus, limits, sessions } = connection.node;
+  const expiry = grantedExpiry(connection, packet);
   return {
-    sessionPresent: false, // [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1]
-    maximumQoS: 0, // [MQTT5 3.2.2-9]
+    sessionPresent,
+    ...(sessions === undefined ? { maximumQoS: 0 as const } : { receiveMaximum: limits.receiveMaximum }), // [MQTT5 3.2.2-9]
     retainAvailable: false,
     maximumPacketSize: Math.min(limits.maximumPacketSize, bus.maximumPacketSize()),
     topicAliasMaximum: limits.topicAliasMaximum,
-    ...(packet.sessionExpirySeconds === 0 ? {} : { sessionExpirySeconds: 0 }), // MQTT5 section 3.2.2.3.2
+    ...(packet.sessionExpirySeconds === expiry ? {} : { sessionExpirySeconds: expiry }),
     ...(packet.clientId === '' ? { assignedClientId: clientId } : {}), // [MQTT5 3.1.3-7]
     ...(keepAliveSeconds === packet.keepAliveSeconds ? {} : { serverKeepAliveSeconds: keepAliveSeconds }),
   };

@@ -2,6 +2,7 @@
  * One network connection, from accept to close: its state, the read loop, and the only way it ends. What a packet means is
  * decided in receiver.ts (PUBLISH) and dispatch.ts (everything else); errors thrown there become a packet and a close here.
  */
+import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
 import type { Claim } from '../broker/ports.ts';
@@ -9,11 +10,13 @@ import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import type { Session } from '../session/session.ts';
 import { publishWill, type Will } from '../session/will.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
 import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { Intake } from './intake.ts';
 import { Receiver } from './receiver.ts';
 import { Sender } from './sender.ts';
 
@@ -24,6 +27,8 @@ export interface Client {
   /** Session Expiry Interval that CONNECT asked for, in seconds. */
   readonly requestedExpirySeconds: number;
   readonly claim: Claim;
+  /** Receive Maximum of the client. */
+  readonly receiveMaximum: number;
 }
 
 /** Bytes that a client may send behind CONNECT before it has its CONNACK without being held back. */
@@ -43,12 +48,18 @@ export class Connection implements TransportEvents {
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
   will: Will | undefined;
+  /** Resolves when everything that the connection held is given back, its session written. */
+  ended: Promise<void> = Promise.resolve();
+  #session: Session | undefined;
+  #intake: Intake | undefined;
+  #origin = '';
   #subscriptions: ClientSubscriptions | undefined;
   #receiver: Receiver | undefined;
   #state: State = 'connecting';
   #lastPacketAt: number;
   #silenceLimit: number;
-  #isPaused = false;
+  /** Bits of PauseReason. */
+  #pauses = 0;
   #log: Logger | undefined;
 
   constructor(transport: Transport, node: NodeContext) {
@@ -79,6 +90,29 @@ export class Connection implements TransportEvents {
     return this.#subscriptions?.hasNoLocal === true;
   }
 
+  /** The session, if there has been something to remember. */
+  get sessionIfMade(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Made when first used, unless CONNECT has brought one: many clients never need it. */
+  get session(): Session {
+    this.#session ??= this.#beginSession();
+    return this.#session;
+  }
+
+  /** Made when first used. */
+  get intake(): Intake {
+    this.#intake ??= new Intake(this);
+    return this.#intake;
+  }
+
+  /** Names the client on its messages without telling its id. */
+  get origin(): string {
+    if (this.#origin === '') this.#origin = originOf(this.client?.id ?? '');
+    return this.#origin;
+  }
+
   /** Made when first used: most connections never log. */
   get log(): Logger {
     this.#log ??= this.node.log.child({ clientId: this.client?.id, peer: this.transport.peer });
@@ -92,6 +126,9 @@ export class Connection implements TransportEvents {
 
   data(chunk: Buffer): void {
     if (this.#state === 'closed') return;
+    const { clock, sessions } = this.node;
+    // A node that was paused wakes with full sockets: nothing of them is its business any more.
+    if (sessions !== undefined && !sessions.mayServe(clock.now())) return this.close(Reason.serverBusy);
     this.node.counters.bytesReceived += chunk.length;
     this.framer.append(chunk);
     // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
@@ -115,14 +152,16 @@ export class Connection implements TransportEvents {
   }
 
   /** CONNACK is out: packets are handled from now on, those that came meanwhile included. [MQTT5 3.1.4-5] */
-  connected(client: Client, keepAliveSeconds: number): void {
+  connected(client: Client, keepAliveSeconds: number, session: Session | undefined): void {
     this.client = client;
+    if (session !== undefined) this.#keepSession(session);
     this.#log = undefined;
     this.framer.maximumPacketSize = Math.min(this.framer.maximumPacketSize, this.node.bus.maximumPacketSize());
     this.#state = 'connected';
     this.#lastPacketAt = this.node.clock.now();
     this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
     this.node.connections.connected();
+    session?.start();
     if (this.framer.pendingBytes > EARLY_BYTES) this.transport.resume();
     if (this.framer.pendingBytes > 0) this.#process();
   }
@@ -130,19 +169,21 @@ export class Connection implements TransportEvents {
   /** Called by the sweep: closes a connection that is silent for too long. */
   checkSilence(now: number): void {
     // Who is not read cannot be heard.
-    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting' || this.#isPaused) return;
+    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting' || this.#pauses !== 0) return;
     this.node.counters.keepAliveTimeouts++;
     this.debug('timedOut', 'No packet within the time that the client stated');
     this.close(Reason.keepAliveTimeout);
   }
 
-  pauseReading(): void {
-    this.#isPaused = true;
+  pauseReading(reason: number): void {
+    this.#pauses |= reason;
     this.transport.pause();
   }
 
-  resumeReading(): void {
-    this.#isPaused = false;
+  /** The time without reading does not count for the keep alive. */
+  resumeReading(reason: number): void {
+    this.#pauses &= ~reason;
+    if (this.#pauses !== 0) return;
     this.#lastPacketAt = this.node.clock.now();
     if (this.#state === 'connected') this.transport.resume();
   }
@@ -169,16 +210,33 @@ export class Connection implements TransportEvents {
     this.#closeWith(Reason.unspecifiedError, undefined);
   }
 
-  /** The client connected again, here or on another node. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2] */
-  takenOver(): void {
-    if (this.#state === 'closed') return;
-    this.node.counters.takeovers++;
-    this.#closeWith(Reason.sessionTakenOver, undefined);
+  /** The client connected again, here or on another node: resolves when this connection holds nothing any more. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2] */
+  takenOver(): Promise<void> {
+    if (this.#state !== 'closed') {
+      this.node.counters.takeovers++;
+      this.#closeWith(Reason.sessionTakenOver, undefined);
+    }
+    return this.ended;
+  }
+
+  /** Another node has taken the session without asking: this connection writes nothing of it any more. */
+  fenced(): void {
+    this.node.counters.sessionsFenced++;
+    const session = this.#session;
+    this.#session = undefined;
+    if (session !== undefined) this.node.sessions?.abandon(session);
+    this.close(Reason.sessionTakenOver);
   }
 
   /** Ends the connection for a reason of ours; the will is published. */
   close(reason: ReasonCode): void {
     if (this.#state !== 'closed') this.#closeWith(reason, undefined);
+  }
+
+  /** DISCONNECT has a Session Expiry Interval of its own. MQTT5 section 3.14.2.2.2 */
+  changeExpiry(seconds: number): void {
+    if (this.#session !== undefined)
+      this.#session.expirySeconds = Math.min(seconds, this.node.limits.maximumSessionExpirySeconds);
   }
 
   /** The client said goodbye. */
@@ -227,10 +285,48 @@ export class Connection implements TransportEvents {
     this.#state = 'closed';
     this.sender.close(lastPacket);
     this.#subscriptions?.clear();
-    this.client?.claim.release();
+    if (wasConnected) this.ended = this.#giveBack();
     this.node.connections.remove(this, wasConnected);
     const { will } = this;
     this.will = undefined;
-    if (wasConnected && publishesWill && will !== undefined) publishWill(will, this.node.publisher); // [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
+    if (wasConnected && publishesWill && will !== undefined) publishWill(will, this.node); // [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
   }
+
+  /** The session first: who asks for the client finds it written. */
+  async #giveBack(): Promise<void> {
+    const session = this.#session;
+    try {
+      if (session !== undefined) await this.node.sessions?.close(session);
+    } catch (error) {
+      this.log.error({ event: 'session.closeFailed', err: error }, 'A session could not be written at its end');
+    } finally {
+      this.client?.claim.release();
+    }
+  }
+
+  #beginSession(): Session {
+    const { client, node, sender } = this;
+    if (node.sessions === undefined || client === undefined) throw new Error('no sessions without a log');
+    const session = node.sessions.begin({
+      clientId: client.id,
+      version: client.version,
+      cleanStart: true,
+      expirySeconds: 0,
+      receiveMaximum: client.receiveMaximum,
+      outlet: sender,
+      fenced: () => this.fenced(),
+    });
+    this.#keepSession(session);
+    return session;
+  }
+
+  #keepSession(session: Session): void {
+    this.#session = session;
+    this.sender.roomMade = () => session.pump();
+  }
+}
+
+/** 96 bits of a hash. */
+function originOf(clientId: string): string {
+  return hash('sha256', clientId, 'base64url').slice(0, 16);
 }

@@ -5,6 +5,7 @@
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { ReasonCode } from '../mqtt/reason.ts';
 import type { Connection } from './connection.ts';
+import { PauseReason } from './pause-reason.ts';
 
 /** Keep alive and connect timeouts are noticed at most this much late. */
 const SWEEP_MILLISECONDS = 500;
@@ -50,17 +51,20 @@ export class Connections {
   pause(connection: Connection): void {
     if (this.#paused.has(connection)) return;
     this.#paused.add(connection);
-    connection.pauseReading();
+    connection.pauseReading(PauseReason.bus);
   }
 
   resumeAll(): void {
     const paused = [...this.#paused];
     this.#paused.clear();
-    for (const connection of paused) connection.resumeReading();
+    for (const connection of paused) connection.resumeReading(PauseReason.bus);
   }
 
-  closeAll(reason: ReasonCode): void {
-    for (const connection of [...this.#all]) connection.close(reason);
+  /** Resolves when all sessions are written. */
+  async closeAll(reason: ReasonCode): Promise<void> {
+    const closing = [...this.#all];
+    for (const connection of closing) connection.close(reason);
+    await Promise.all(closing.map(({ ended }) => ended));
   }
 
   /** Ends the sweep; connections are closed before. */

@@ -5,6 +5,7 @@ import type { Publisher } from '../broker/publish.ts';
 import type { Subscriptions } from '../broker/subscriptions.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
+import type { Sessions } from '../session/sessions.ts';
 import type { Connections } from './connections.ts';
 import type { WriteBatch } from './write-batch.ts';
 
@@ -18,6 +19,10 @@ export interface ConnectionLimits {
   readonly maximumOutboundBytes: number;
   readonly topicAliasMaximum: number;
   readonly maximumClientIdBytes: number;
+  /** Longest Session Expiry Interval granted. */
+  readonly maximumSessionExpirySeconds: number;
+  /** Messages of QoS 1 and 2 that a client may have under way to us. */
+  readonly receiveMaximum: number;
 }
 
 export interface NodeContext {
@@ -27,6 +32,8 @@ export interface NodeContext {
   readonly log: Logger;
   readonly bus: Bus;
   readonly cluster: Cluster;
+  /** Undefined: nothing is stored, Maximum QoS is 0. */
+  readonly sessions: Sessions | undefined;
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;

@@ -5,8 +5,9 @@
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
 import type { Framer } from '../mqtt/framing.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
-import { MqttError, malformed, protocolError, Reason } from '../mqtt/reason.ts';
+import { protocolError, Reason } from '../mqtt/reason.ts';
 import { requestedVersion } from '../mqtt/validate.ts';
+import { acknowledge } from './acknowledge.ts';
 import { acceptConnect } from './connect.ts';
 import type { Connection } from './connection.ts';
 import { subscribe, unsubscribe } from './subscribe.ts';
@@ -20,8 +21,7 @@ export function dispatch(connection: Connection, framer: Framer): void {
     return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
   }
   if (type === PacketType.connect) throw protocolError('a second CONNECT'); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
-  if (type >= PacketType.puback && type <= PacketType.pubcomp)
-    return refuseAcknowledgement(client.version, type, framer);
+  if (type >= PacketType.puback && type <= PacketType.pubcomp) return acknowledge(connection, client.version, framer);
   const packet = decodeClientPacket(client.version, wholePacket(framer), framer.bodyStart - framer.start);
   switch (packet.cmd) {
     case 'pingreq':
@@ -49,21 +49,12 @@ function startConnect(connection: Connection, frame: Buffer, bodyOffset: number)
   acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
 }
 
-/** Nothing above QoS 0 is ever in flight: an acknowledgement answers a packet that does not exist. */
-function refuseAcknowledgement(version: number, type: number, framer: Framer): void {
-  const flags = framer.header & 0x0f;
-  const isRelease = type === PacketType.pubrel;
-  if (flags !== (isRelease ? 2 : 0)) throw malformed('reserved flags'); // [MQTT5 3.6.1-1] [MQTT311 3.6.1-1]
-  if (framer.end - framer.bodyStart < 2) throw malformed('acknowledgement without packet id');
-  if (version < 5) return; // MQTT 3.x: no answer says more than silence does
-  throw new MqttError(Reason.protocolError, 'acknowledgement of a packet that was never sent');
-}
-
 function disconnect(connection: Connection, packet: DisconnectPacket): void {
   const expiry = packet.sessionExpirySeconds ?? 0;
   if (expiry !== 0 && connection.client?.requestedExpirySeconds === 0) {
     throw protocolError('Session Expiry Interval in DISCONNECT after 0 in CONNECT'); // MQTT5 section 3.14.2.2.2
   }
+  if (packet.sessionExpirySeconds !== undefined) connection.changeExpiry(packet.sessionExpirySeconds);
   // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3] a normal goodbye discards the will
   connection.disconnected(packet.reasonCode !== Reason.success);
 }

@@ -1,19 +1,19 @@
 /**
  * Receiver role (MQTT 5 section 4.3): PUBLISH in. Works on the bytes of the socket chunk: no packet object, the payload a
- * view, and nothing is checked twice while a client stays with a topic. Maximum QoS is 0 and retained messages are not
- * available on this node's backplane, which CONNACK has said.
+ * view, and nothing is checked twice while a client stays with a topic. QoS 0 goes to the bus at once, QoS 1 and 2 to the log
+ * (intake.ts), if the node has one: CONNACK has said so.
  */
 import type { Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import type { Framer } from '../mqtt/framing.ts';
-import { scanPublishProperties } from '../mqtt/properties.ts';
+import { noPublishProperties, type PublishProperties, scanPublishProperties } from '../mqtt/properties.ts';
 import { Reader } from '../mqtt/reader.ts';
 import { MqttError, malformed, protocolError, Reason } from '../mqtt/reason.ts';
 import { InboundAliases } from '../mqtt/topic-alias.ts';
 import type { Connection } from './connection.ts';
 
-const nothing = Buffer.alloc(0);
 const RETAIN = 0x01;
+const DUP = 0x08;
 
 /** A topic that clients may not publish to, as an alias can name it. */
 const forbidden = Symbol('forbidden topic');
@@ -38,27 +38,41 @@ export class Receiver {
    */
   publish(framer: Framer): void {
     const { buffer, bodyStart, end, header } = framer;
-    if ((header & 0x0e) !== 0) this.#refuseFlags(header);
     if ((header & RETAIN) !== 0) this.#checkRetain();
     if (end - bodyStart < 2) throw malformed('PUBLISH without topic name');
     const topicEnd = bodyStart + 2 + (buffer[bodyStart] ?? 0) * 256 + (buffer[bodyStart + 1] ?? 0);
     if (topicEnd > end) throw malformed('topic name runs past the packet');
+    if ((header & 0x0e) !== 0) return this.#publishAcknowledged(framer, topicEnd);
     if (this.#isVersion5 && (topicEnd === end || buffer[topicEnd] !== 0))
       return this.#publishWithProperties(framer, topicEnd);
     const route = this.#routeOf(buffer, bodyStart, topicEnd);
     const payload = buffer.subarray(this.#isVersion5 ? topicEnd + 1 : topicEnd, end);
-    this.#accept(route, payload, this.#extras(nothing, header));
+    this.#accept(route, payload, this.#extras(noPublishProperties.forward, header));
   }
 
   #publishWithProperties(framer: Framer, topicEnd: number): void {
     const { buffer, bodyStart, end, header } = framer;
     const reader = new Reader(buffer, topicEnd, end);
-    const length = reader.varint();
-    const start = reader.position;
-    if (start + length > end) throw malformed('properties run past the packet');
-    const { forward, topicAlias } = scanPublishProperties(buffer, start, start + length);
+    const { forward, topicAlias } = scanProperties(reader);
     const route = this.#resolveAlias(topicAlias, buffer, bodyStart, topicEnd);
-    this.#accept(route, buffer.subarray(start + length, end), this.#extras(forward, header));
+    this.#accept(route, buffer.subarray(reader.position, end), this.#extras(forward, header));
+  }
+
+  /** QoS 1 and 2. What is kept of the packet is copied. */
+  #publishAcknowledged(framer: Framer, topicEnd: number): void {
+    const { buffer, bodyStart, end, header } = framer;
+    const qos = this.#checkQos(header);
+    if (topicEnd + 2 > end) throw malformed('PUBLISH without packet id');
+    const packetId = (buffer[topicEnd] ?? 0) * 256 + (buffer[topicEnd + 1] ?? 0);
+    if (packetId === 0) throw protocolError('packet id 0'); // [MQTT5 2.2.1-3] [MQTT311 2.3.1-1]
+    const reader = new Reader(buffer, topicEnd + 2, end);
+    const properties = this.#isVersion5 ? scanProperties(reader) : noPublishProperties;
+    const route = this.#resolveAlias(properties.topicAlias, buffer, bodyStart, topicEnd);
+    const { messageExpirySeconds: expirySeconds } = properties;
+    const forward = properties.forward.length === 0 ? properties.forward : Buffer.from(properties.forward);
+    const extras = { properties: forward, retain: (header & RETAIN) !== 0, origin: this.#connection.origin };
+    const payload = Buffer.from(buffer.subarray(reader.position, end));
+    this.#connection.intake.take({ packetId, qos, route, payload, extras, expirySeconds });
   }
 
   #accept(route: Route | undefined, payload: Uint8Array, extras: Extras | undefined): void {
@@ -72,7 +86,7 @@ export class Receiver {
     const retain = (header & RETAIN) !== 0;
     const hasOrigin = this.#connection.hasNoLocal;
     if (properties.length === 0 && !retain && !hasOrigin) return undefined;
-    return { properties, retain, origin: hasOrigin ? this.#connection.sender.origin : '' };
+    return { properties, retain, origin: hasOrigin ? this.#connection.origin : '' };
   }
 
   /** Undefined for a topic behind the walls. `start` is where the length bytes are. */
@@ -103,18 +117,29 @@ export class Receiver {
     throw malformed('empty topic name');
   }
 
-  #refuseFlags(header: number): never {
+  #checkQos(header: number): 1 | 2 {
     const qos = (header >> 1) & 3;
     if (qos === 3) throw malformed('QoS 3'); // [MQTT5 3.3.1-4] [MQTT311 3.3.1-4]
-    if (qos === 0) throw malformed('DUP with QoS 0'); // [MQTT5 3.3.1-2] [MQTT311 3.3.1-2]
+    if (qos === 0 && (header & DUP) !== 0) throw malformed('DUP with QoS 0'); // [MQTT5 3.3.1-2] [MQTT311 3.3.1-2]
     // [MQTT5 3.2.2-11]; a 3.x client cannot be told, and must not take silence or an acknowledgement for storage: it is closed
-    throw new MqttError(Reason.qosNotSupported, `QoS ${qos} above Maximum QoS 0`);
+    if (this.#connection.node.sessions === undefined)
+      throw new MqttError(Reason.qosNotSupported, `QoS ${qos} above Maximum QoS 0`);
+    return qos === 2 ? 2 : 1;
   }
 
   #checkRetain(): void {
     if (this.#isVersion5) throw new MqttError(Reason.retainNotSupported, 'RETAIN is not available'); // [MQTT5 3.2.2-14]
     this.#connection.node.counters.retainIgnored++;
   }
+}
+
+/** Reads the properties with their length and leaves the reader behind them. */
+function scanProperties(reader: Reader): PublishProperties {
+  const length = reader.varint();
+  const start = reader.position;
+  if (start + length > reader.end) throw malformed('properties run past the packet');
+  reader.position = start + length;
+  return scanPublishProperties(reader.buffer, start, start + length);
 }
 
 /** Compares from the end, where topics of one client differ. */

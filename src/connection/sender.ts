@@ -4,6 +4,7 @@
  */
 import type { Subscriber } from '../broker/interest.ts';
 import type { Counters } from '../counters.ts';
+import type { Outlet } from '../session/session.ts';
 import type { Transport } from '../transport/listener.ts';
 import type { Flushable, WriteBatch } from './write-batch.ts';
 
@@ -14,10 +15,13 @@ const ANSWER_ALLOWANCE_BYTES = 256 * 1024;
 /** Above this the parts of a write are handed to the kernel as they are, below they are copied together: cheaper than writev. */
 const JOIN_BYTES = 64 * 1024;
 
-export class Sender implements Subscriber, Flushable {
+export class Sender implements Subscriber, Outlet, Flushable {
   hasProperties = false;
   maximumPacketSize = Number.POSITIVE_INFINITY;
   origin = '';
+  readsLog = false;
+  /** Called when there is room again after {@link hasRoom} was false. */
+  roomMade: (() => void) | undefined;
   readonly #transport: Transport;
   readonly #counters: Counters;
   readonly #writes: WriteBatch;
@@ -29,6 +33,7 @@ export class Sender implements Subscriber, Flushable {
   #privateParts = 0;
   #isQueued = false;
   #isClosed = false;
+  #wasFull = false;
 
   constructor(transport: Transport, counters: Counters, writes: WriteBatch, limit: number) {
     this.#transport = transport;
@@ -42,6 +47,12 @@ export class Sender implements Subscriber, Flushable {
     return this.#partBytes + this.#transport.bufferedBytes;
   }
 
+  get hasRoom(): boolean {
+    const hasRoom = this.waitingBytes < this.#limit;
+    if (!hasRoom) this.#wasFull = true;
+    return hasRoom;
+  }
+
   deliver(packets: Buffer, count: number): void {
     if (this.#isClosed) return;
     const waiting = this.waitingBytes;
@@ -52,6 +63,11 @@ export class Sender implements Subscriber, Flushable {
     }
     this.#counters.messagesDelivered += count;
     this.#enqueue(packets);
+  }
+
+  /** A PUBLISH of QoS 1 or 2: whoever sends it has looked at {@link hasRoom}. */
+  deliverAcknowledged(packet: Buffer): void {
+    if (!this.#isClosed) this.#enqueue(packet);
   }
 
   /** Answers of the protocol: never dropped. False when even these pile up and the connection should be cut. */
@@ -67,11 +83,13 @@ export class Sender implements Subscriber, Flushable {
     if (this.#isClosed || this.#parts.length === 0) return;
     if (this.#transport.isBlocked) this.#compact();
     else this.#writeAll();
+    this.#tellRoom();
   }
 
   /** The transport has room again. */
   drained(): void {
     if (!this.#isClosed && this.#parts.length > 0) this.#writeAll();
+    this.#tellRoom();
   }
 
   /** Writes what is left and takes nothing more. */
@@ -83,6 +101,12 @@ export class Sender implements Subscriber, Flushable {
     }
     if (this.#parts.length > 0) this.#writeAll();
     this.#isClosed = true;
+  }
+
+  #tellRoom(): void {
+    if (!this.#wasFull || this.#isClosed || this.waitingBytes >= this.#limit) return;
+    this.#wasFull = false;
+    this.roomMade?.();
   }
 
   #enqueue(packets: Buffer): void {

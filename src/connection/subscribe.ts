@@ -1,18 +1,18 @@
 /**
  * SUBSCRIBE and UNSUBSCRIBE and their acks. Subscriptions take effect at once; SUBACK goes out when the backplane has
- * confirmed them, for many clients with one round trip. Granted QoS is 0: nothing above is available on this node.
+ * confirmed them, for many clients with one round trip, and a durable session has them in its record. Without a log the granted QoS is 0.
  */
-import { createHash } from 'node:crypto';
 import { isSubscribeAllowed } from '../broker/walls.ts';
 import { encodeSuback, encodeUnsuback } from '../mqtt/codec.ts';
 import type { SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
-import { parseFilter } from '../mqtt/topic.ts';
+import { type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
+import type { Session } from '../session/session.ts';
 import type { Connection } from './connection.ts';
 
 /** SUBSCRIBE packets of one client that may wait for their SUBACK; a client that sends more breaks its flow. */
 const PENDING_SUBSCRIBES = 1_024;
-const GRANTED_QOS_0 = 0;
+const HIGHEST_GRANTED = 2;
 
 export function subscribe(connection: Connection, packet: SubscribePacket): void {
   connection.pendingSubscribes ??= new Set();
@@ -27,9 +27,9 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
   if (pendingSubscribes.size >= PENDING_SUBSCRIBES)
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
   const codes = packet.requests.map((request) => grant(connection, request, packet.subscriptionIdentifier)); // [MQTT5 3.8.4-5]
-  if (!codes.includes(GRANTED_QOS_0)) return answer(connection, packet, codes);
+  if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes);
   pendingSubscribes.add(packet.packetId);
-  connection.node.bus.confirm().then(
+  inEffect(connection).then(
     () => {
       pendingSubscribes.delete(packet.packetId);
       answer(connection, packet, codes);
@@ -39,12 +39,32 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
 }
 
 export function unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-  const { client, subscriptions } = connection;
+  const { client, sessionIfMade: session, subscriptions } = connection;
   if (client === undefined) return;
-  const codes = packet.filters.map((filter) =>
-    subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted,
-  );
-  connection.send(encodeUnsuback(client.version, packet.packetId, codes)); // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
+  const codes = packet.filters.map((filter) => {
+    session?.unsubscribe(filter);
+    return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted;
+  });
+  // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
+  const confirm = (): void => connection.send(encodeUnsuback(client.version, packet.packetId, codes));
+  if (session === undefined || !codes.includes(Reason.success)) confirm();
+  else session.save(confirm);
+}
+
+/** Resolves when what is published from now on reaches the client, and when nothing that dies can make it forget the subscriptions. */
+async function inEffect(connection: Connection): Promise<void> {
+  const { bus, sessions } = connection.node;
+  const session = connection.sessionIfMade;
+  if (sessions === undefined || session === undefined) return bus.confirm();
+  await Promise.all([bus.confirm(), session.readsLog ? beginAtEnd(connection, session) : undefined]);
+  await new Promise<void>((resolve) => session.save(resolve));
+}
+
+/** Where the log is once the subscriptions are known to the server: they begin there. */
+async function beginAtEnd({ node: { sessions } }: Connection, session: Session): Promise<void> {
+  if (sessions === undefined) return;
+  await sessions.log.confirm();
+  session.begin((await sessions.log.state()).last);
 }
 
 function answer(connection: Connection, packet: SubscribePacket, codes: readonly number[]): void {
@@ -57,7 +77,7 @@ function answer(connection: Connection, packet: SubscribePacket, codes: readonly
 
 /** The SUBACK code of one filter; the subscription is in effect when it is a granted QoS. */
 function grant(connection: Connection, request: SubscriptionRequest, identifier: number): number {
-  const { client, node, sender: subscriber, subscriptions } = connection;
+  const { node, sender: subscriber, subscriptions } = connection;
   const parsed = parseFilter(request.filter);
   if (parsed === undefined) return Reason.topicFilterInvalid; // [MQTT5 4.7.1-1] [MQTT5 4.8.2-1]
   const { filter, group } = parsed;
@@ -66,12 +86,40 @@ function grant(connection: Connection, request: SubscriptionRequest, identifier:
   const isNew = subscriptions.get(request.filter) === undefined;
   if (isNew && subscriptions.size >= node.limits.maximumSubscriptions) return Reason.quotaExceeded;
   const { noLocal, retainAsPublished } = request;
-  if (noLocal && client !== undefined) subscriber.origin = originOf(client.id);
+  // Members of a group get stored messages as copies on the bus.
+  const qos = node.sessions === undefined || group !== undefined ? 0 : request.qos;
+  if (noLocal) subscriber.origin = connection.origin;
+  if (!remember(connection, request, parsed, { identifier, qos })) return Reason.quotaExceeded;
   subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
-  return GRANTED_QOS_0;
+  return qos;
 }
 
-/** Names a client on its messages without telling its id: 96 bits of a hash. Only clients with a No Local subscription need it. */
-function originOf(clientId: string): string {
-  return createHash('sha256').update(clientId).digest('base64url').slice(0, 16);
+/** Enters the subscription in the session, if there is one or has to be; false when its record would become too large. */
+function remember(
+  connection: Connection,
+  { filter: text, noLocal, retainAsPublished, retainHandling }: SubscriptionRequest,
+  parsed: ParsedFilter,
+  { identifier, qos }: { identifier: number; qos: 0 | 1 | 2 },
+): boolean {
+  const { sender, sessionIfMade, subscriptions } = connection;
+  if (sessionIfMade === undefined && qos === 0) return true;
+  const { session } = connection;
+  // Made only now, it does not know the subscriptions with QoS 0 from before.
+  if (sessionIfMade === undefined) rememberAll(connection, session);
+  const isNew = session.subscribe(text, parsed, { identifier, noLocal, qos, retainAsPublished, retainHandling });
+  if (isNew && session.isDurable && session.recordBytes > (connection.node.sessions?.maximumRecordBytes ?? 0)) {
+    session.unsubscribe(text);
+    return false;
+  }
+  if (session.readsLog && !sender.readsLog) {
+    sender.readsLog = true;
+    subscriptions.rearrange();
+  }
+  return true;
+}
+
+function rememberAll({ subscriptions }: Connection, session: Session): void {
+  for (const { filter, group, identifier, noLocal, retainAsPublished, text } of subscriptions.all()) {
+    session.subscribe(text, { filter, group }, { identifier, noLocal, qos: 0, retainAsPublished, retainHandling: 0 });
+  }
 }

@@ -1,26 +1,41 @@
-/** The Cluster of one process: takeovers happen here or nowhere. */
+/**
+ * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
+ * everyone before it has yielded, those included that were themselves still waiting.
+ */
 import type { Claim, Cluster } from '../broker/ports.ts';
 
 interface Holder {
-  readonly yielded: () => void;
+  readonly yielded: () => Promise<void>;
+  /** Resolves once nobody before this holder has the client. */
+  readonly cleared: Promise<void>;
 }
 
+/** One live connection per client id in this process. */
 export class EmbeddedCluster implements Cluster {
   readonly #holders = new Map<string, Holder>();
 
-  async claim(clientId: string, yielded: () => void): Promise<Claim> {
+  async claim(clientId: string, yielded: () => Promise<void>): Promise<Claim> {
     const previous = this.#holders.get(clientId);
-    const holder: Holder = { yielded };
+    const holder: Holder = { yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
-    previous?.yielded();
-    return {
-      release: () => {
-        if (this.#holders.get(clientId) === holder) this.#holders.delete(clientId);
-      },
+    const release = (): void => {
+      if (this.#holders.get(clientId) === holder) this.#holders.delete(clientId);
     };
+    try {
+      await holder.cleared;
+    } catch (cause) {
+      // No claim was given out that could be released.
+      release();
+      throw cause;
+    }
+    return { release };
   }
 
   async close(): Promise<void> {
     this.#holders.clear();
   }
+}
+
+async function clear(previous: Holder | undefined): Promise<void> {
+  if (previous !== undefined) await Promise.all([previous.cleared, previous.yielded()]);
 }

@@ -1,18 +1,36 @@
 /** The ports of broker/ports.ts on a NATS cluster: makes the node's two connections and joins them with bus and cluster. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { Bus, BusEvents, Cluster } from '../broker/ports.ts';
+import type { Bus, BusEvents, Cluster, LogEvents, MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
 import { connectNats, type NatsSettings, watchConnection } from './client.ts';
 import { NatsCluster } from './cluster.ts';
+import { Requests } from './jetstream.ts';
+import { NatsLease } from './lease.ts';
+import { NatsLog } from './log.ts';
+import { provision } from './provision.ts';
+import { NatsSessionStore } from './session-store.ts';
 import { SubjectMap } from './subject.ts';
 
 export interface NatsBackplaneOptions {
   readonly settings: NatsSettings;
   readonly topicPrefix: string;
   readonly maximumInFlightBytes: number;
+  /** Off: no log and no sessions. */
+  readonly jetstream: boolean;
+  readonly replicas: number;
+  readonly storage: 'file' | 'memory';
+  readonly logMaxAgeSeconds: number;
+  /** 0 = what JetStream allows. */
+  readonly logMaxBytes: number;
+  readonly logDiscard: 'new' | 'old';
+  readonly duplicateWindowSeconds: number;
+  readonly logEvents: LogEvents;
+  readonly leaseSeconds: number;
+  /** The node's lease is over: it must serve nobody until it has another one. */
+  readonly leaseLost: () => void;
   readonly nodeId: string;
   /** Random per start of the node. */
   readonly incarnation: string;
@@ -29,6 +47,10 @@ export interface NatsBackplaneOptions {
 export interface Backplane {
   readonly bus: Bus;
   readonly cluster: Cluster;
+  /** Absent: nothing is stored. */
+  readonly log?: MessageLog;
+  readonly sessions?: SessionStore;
+  readonly lease?: NodeLease;
   close(): Promise<void>;
 }
 
@@ -46,29 +68,69 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     maximumInFlightBytes: options.maximumInFlightBytes,
   });
   const cluster = new NatsCluster({ connection: control, incarnation, clock });
+  const stores = options.jetstream ? await openStores(options, { feed: connection, control, subjects }) : undefined;
   let isClosing = false;
   const closed = (cause: Error | undefined): void => {
     if (!isClosing) options.failed(cause ?? new Error('NATS connection closed'));
   };
   watchConnection(connection, log, {
-    disconnected: () => bus.disconnected(),
-    reconnected: () => bus.reconnected(),
+    disconnected: () => {
+      bus.disconnected();
+      stores?.log.feedDisconnected();
+    },
+    reconnected: () => {
+      bus.reconnected();
+      stores?.log.feedReconnected();
+    },
     closed,
   });
-  watchConnection(control, log, { disconnected: ignore, reconnected: () => cluster.reconnected(), closed });
+  watchConnection(control, log, {
+    // The message connection tells whether the node serves; this one only has to come back.
+    disconnected: () => stores?.log.controlDisconnected(),
+    reconnected: () => {
+      cluster.reconnected();
+      stores?.log.controlReconnected();
+    },
+    closed,
+  });
   logServer(log, connection);
   return {
     bus,
     cluster,
+    ...(stores === undefined ? {} : { log: stores.log, sessions: stores.sessions, lease: stores.lease }),
     close: async () => {
       isClosing = true;
+      await stores?.lease.release();
+      await stores?.log.close();
+      stores?.requests.close();
       await Promise.all([bus.close(), cluster.close()]);
     },
   };
 }
 
-/** The message connection tells whether the node serves; the control connection only has to come back. */
-function ignore(): void {}
+interface Stores {
+  readonly log: NatsLog;
+  readonly sessions: NatsSessionStore;
+  readonly lease: NatsLease;
+  readonly requests: Requests;
+}
+
+/** Streams are made or checked first. */
+async function openStores(
+  options: NatsBackplaneOptions,
+  { control, feed, subjects }: { control: NatsConnection; feed: NatsConnection; subjects: SubjectMap },
+): Promise<Stores> {
+  const { clock, counters, log: logger, logEvents: events } = options;
+  const requests = new Requests(control, clock);
+  await provision(requests, options, logger);
+  const log = new NatsLog({ feed, control: requests, subjects, counters, clock, events, replicas: options.replicas });
+  // Before any live message: what the leader knows is the measure of what is plausible.
+  await log.state();
+  const { leaseLost: lost, leaseSeconds: seconds, nodeId, signal } = options;
+  const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
+  await lease.acquire(signal);
+  return { log, sessions: new NatsSessionStore(requests), lease, requests };
+}
 
 function logServer(log: Logger, connection: NatsConnection): void {
   const { cluster, max_payload: maximumPayload, version } = connection.info ?? {};

@@ -2,13 +2,15 @@
  * The Bus on core NATS: bare payloads on mapped subjects, one NATS subscription per interest, a queue subscription per
  * group member. Callbacks and views throughout; nothing is awaited and no promise is made per message.
  */
-import type { Msg, NatsConnection, Subscription as NatsSubscription } from 'nats';
+import type { Msg, MsgHdrs, NatsConnection, Subscription as NatsSubscription } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic, type Topic } from '../message.ts';
 import { startsWithWildcard } from '../mqtt/topic.ts';
 import { decodeExtras, encodeExtras, extrasBytes } from './envelope.ts';
+import { SharedRoundTrip } from './flush.ts';
+import { completeSubject, headerBlock } from './raw-message.ts';
 import { encodeGroup, type SubjectMap } from './subject.ts';
 
 /** Kept free of the server's max_payload for what the NATS message carries beside the MQTT packet's own bytes. */
@@ -22,7 +24,8 @@ const CLOSE_MILLISECONDS = 1_000;
 /** Characters of remembered subjects: about 25,000 usual ones. */
 const TOPIC_CHARACTERS = 2 * 1024 * 1024;
 
-interface NatsRoute extends Route {
+/** A route of this bus; the log stores under the same subject. */
+export interface NatsRoute extends Route {
   readonly subject: string;
 }
 
@@ -48,9 +51,10 @@ export class NatsBus implements Bus {
   #probed = 0;
   #confirmed = 0;
   #isHoldingBack = false;
-  #confirmation: Promise<void> | undefined;
-  #nextConfirmation: Promise<void> | undefined;
+  readonly #flushes = new SharedRoundTrip(() => this.#flush());
   #reconnected: Array<() => void> = [];
+  /** By origin. */
+  readonly #copyHeaders = new BoundedCache<MsgHdrs>(TOPIC_CHARACTERS);
 
   constructor(options: NatsBusOptions) {
     this.#connection = options.connection;
@@ -90,10 +94,21 @@ export class NatsBus implements Bus {
     }
     this.#counters.busPublished++;
     if (extras === undefined) this.#connection.publish(route.subject, payload);
-    else this.#connection.publish(route.subject, payload, { headers: encodeExtras(extras) });
+    else this.#connection.publish(route.subject, payload, { headers: this.#headersOf(extras) });
     this.#published += size + route.subject.length + LINE_BYTES;
     if (this.#published - this.#probed < PROBE_BYTES) return !this.#isHoldingBack;
     return this.#probe();
+  }
+
+  /** Copies of one client's messages without properties have the same headers. */
+  #headersOf(extras: Extras): MsgHdrs {
+    const { isStored, origin, properties, retain } = extras;
+    if (properties.length > 0 || retain || isStored !== true) return encodeExtras(extras);
+    const known = this.#copyHeaders.get(origin);
+    if (known !== undefined) return known;
+    const made = encodeExtras(extras);
+    this.#copyHeaders.add(origin, made);
+    return made;
   }
 
   subscribe(filter: string, deliver: BusDeliver): Unsubscribe {
@@ -104,25 +119,9 @@ export class NatsBus implements Bus {
     return this.#subscribe(filter, encodeGroup(name), deliver);
   }
 
-  /**
-   * One flush in flight and one waiting serve any number of callers. The own server has all subscriptions then; other
-   * servers of the cluster learn of them within milliseconds.
-   */
+  /** The own server has all subscriptions then; other servers of the cluster learn of them within milliseconds. */
   confirm(): Promise<void> {
-    if (this.#confirmation === undefined) {
-      this.#confirmation = this.#flush().finally(() => {
-        this.#confirmation = this.#nextConfirmation;
-        this.#nextConfirmation = undefined;
-      });
-      return this.#confirmation;
-    }
-    this.#nextConfirmation ??= this.#confirmation
-      .then(() => this.#flush())
-      .finally(() => {
-        this.#confirmation = this.#nextConfirmation;
-        this.#nextConfirmation = undefined;
-      });
-    return this.#nextConfirmation;
+    return this.#flushes.begin();
   }
 
   /** Called by client.ts when the connection is lost: from here on messages are dropped and counted. */
@@ -182,11 +181,11 @@ export class NatsBus implements Bus {
   }
 
   #deliver(topic: Topic, message: Msg, deliver: BusDeliver): void {
-    const { headers } = message;
-    if (headers === undefined) return deliver(topic, message.data, undefined);
+    const block = headerBlock(message);
+    if (block === '') return deliver(topic, message.data, undefined);
     let extras: Extras | undefined;
     try {
-      extras = decodeExtras(headers);
+      extras = decodeExtras(block);
     } catch {
       // A NATS application's header that no client could have sent: the message goes no further.
       this.#counters.dropped.notMqtt++;
@@ -241,14 +240,4 @@ export class NatsBus implements Bus {
       }
     }
   }
-}
-
-/**
- * The subject with the U+FEFF that may lead it: the library's decoder takes it for a byte order mark and drops it, and only its
- * private field has the bytes (a contract test notices if that changes). [MQTT5 1.5.4-3] [MQTT311 1.5.3-3]
- */
-function completeSubject(message: Msg): string {
-  const { subject } = (message as Msg & { readonly _msg?: { readonly subject?: Uint8Array } })._msg ?? {};
-  const hasMark = subject?.[0] === 0xef && subject[1] === 0xbb && subject[2] === 0xbf;
-  return hasMark ? `\ufeff${message.subject}` : message.subject;
 }

@@ -3,15 +3,15 @@
  * a node to which the client connects listens first, then asks there. Nobody listening is answered at once (no responders).
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
-import { hash } from 'node:crypto';
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
 import type { Claim, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
+import { clientKey } from './session-store.ts';
 
 /** Control subjects: this and a hash of the client id. */
 export const CONTROL_PREFIX = '$SMQ.client.';
 /** An owner that does not answer within this time is cut off or frozen; it is asked again when it is back. */
-const ANSWER_MILLISECONDS = 1_000;
+const ANSWER_MILLISECONDS = 2_000;
 /** How long a claim waits at most for the answers to the claims before it. */
 const BATCH_MILLISECONDS = 3;
 /** Between two looks at what is unanswered, and before a claim is asked a second time. */
@@ -23,7 +23,7 @@ const YIELDED = 'yielded';
 interface Held {
   readonly clientId: string;
   readonly subject: string;
-  readonly yielded: () => void;
+  readonly yielded: () => Promise<void>;
   /** Made at the end of the turn in which the claim came. */
   subscription: Subscription | undefined;
   stamp: ClaimStamp;
@@ -75,10 +75,10 @@ export class NatsCluster implements Cluster {
     this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
   }
 
-  async claim(clientId: string, yielded: () => void): Promise<Claim> {
+  async claim(clientId: string, yielded: () => Promise<void>): Promise<Claim> {
     const previous = this.#held.get(clientId);
     const held = this.#hold(clientId, yielded, previous?.subscription);
-    if (previous !== undefined) previous.yielded();
+    if (previous !== undefined) await previous.yielded();
     // A client that moves from one connection of this node to another is nowhere else.
     if (previous?.isSettled !== true) await new Promise<void>((settle) => this.#arrive(held, settle));
     held.isSettled = true;
@@ -99,8 +99,8 @@ export class NatsCluster implements Cluster {
     await this.#connection.close();
   }
 
-  #hold(clientId: string, yielded: () => void, subscription: Subscription | undefined): Held {
-    const subject = CONTROL_PREFIX + hash('sha256', clientId, 'base64url').slice(0, 22);
+  #hold(clientId: string, yielded: () => Promise<void>, subscription: Subscription | undefined): Held {
+    const subject = CONTROL_PREFIX + clientKey(clientId);
     const stamp = { connectedAt: this.#clock.wall(), incarnation: this.#incarnation, serial: ++this.#serial };
     const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false };
     this.#held.set(clientId, held);
@@ -154,9 +154,10 @@ export class NatsCluster implements Cluster {
     if (!this.#connection.isClosed()) held.subscription?.unsubscribe();
   }
 
-  #yield(held: Held): void {
+  /** Resolves when the connection is closed and its session written. */
+  #yield(held: Held): Promise<void> {
     this.#release(held);
-    held.yielded();
+    return held.yielded();
   }
 
   #ask(held: Held, settle: () => void): void {
@@ -175,8 +176,8 @@ export class NatsCluster implements Cluster {
       message.respond(encodeStamp(held.stamp));
       return;
     }
-    this.#yield(held);
-    message.respond(YIELDED);
+    // yielded() does not reject: connection.ts reports what goes wrong at the end of a connection.
+    void this.#yield(held).then(() => message.respond(YIELDED));
   }
 
   /** The other side of a question: it has yielded, does not exist (no responders: empty), or names its later stamp. */
@@ -189,7 +190,7 @@ export class NatsCluster implements Cluster {
     if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
       return settle();
     if (held.isSettled) {
-      this.#yield(held);
+      void this.#yield(held);
       return settle();
     }
     // The client stands here now, so its other connection is the older one, whatever that node's clock says. Once.

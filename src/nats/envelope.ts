@@ -3,9 +3,10 @@
  * blocks are base64: names and values come from clients and must not become header lines of their own.
  * Anybody in the NATS account may publish, so everything that arrives is checked like a client's packet.
  */
-import { headers, type MsgHdrs } from 'nats';
+import type { MsgHdrs } from 'nats';
 import type { Extras } from '../message.ts';
 import { scanPublishProperties } from '../mqtt/properties.ts';
+import { lastHeader } from './raw-message.ts';
 
 /** MQTT 5 properties as in a PUBLISH, without their length, base64. */
 export const PROPERTIES_HEADER = 'Mqtt-Properties';
@@ -13,6 +14,11 @@ export const PROPERTIES_HEADER = 'Mqtt-Properties';
 export const RETAIN_HEADER = 'Mqtt-Retain';
 /** Hash of the publisher's client id; present while it has a No Local subscription. */
 export const ORIGIN_HEADER = 'Mqtt-Origin';
+
+/** `1` on the copy of a message that is in the log too: subscribers that read the log skip it. */
+export const STORED_HEADER = 'Mqtt-Stored';
+/** `2` on messages of the log that were published with QoS 2; absent = 1. */
+export const QOS_HEADER = 'Mqtt-QoS';
 
 /** Status line, line ends and header names, rounded up. */
 const FIXED_BYTES = 128;
@@ -23,24 +29,46 @@ export function extrasBytes(extras: Extras): number {
   return FIXED_BYTES + Math.ceil(extras.properties.length / 3) * 4 + extras.origin.length;
 }
 
-export function encodeExtras(extras: Extras): MsgHdrs {
-  const encoded = headers();
-  if (extras.properties.length > 0) encoded.set(PROPERTIES_HEADER, extras.properties.toString('base64'));
-  if (extras.retain) encoded.set(RETAIN_HEADER, '1');
-  if (extras.origin !== '') encoded.set(ORIGIN_HEADER, extras.origin);
-  return encoded;
+export function encodeExtras({ isStored, origin, properties, retain }: Extras): MsgHdrs {
+  let lines = isStored === true ? `${STORED_HEADER}: 1\r\n` : '';
+  if (retain) lines += `${RETAIN_HEADER}: 1\r\n`;
+  if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
+  if (properties.length > 0) lines += `${PROPERTIES_HEADER}: ${properties.toString('base64')}\r\n`;
+  return readyHeaders(lines);
+}
+
+/** What {@link readyHeaders} gives to the library, which only ever asks for the bytes. */
+class ReadyHeaders {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  encode(): Uint8Array {
+    return this.#bytes;
+  }
+}
+
+/** Header lines as bytes that are made once and used for many messages: the library would encode an object for each. */
+export function readyHeaders(lines: string): MsgHdrs {
+  return new ReadyHeaders(Buffer.from(`NATS/1.0\r\n${lines}\r\n`, 'latin1')) as unknown as MsgHdrs; // publish() calls encode() and nothing else
 }
 
 /**
- * The extras of a message, undefined when it has none of our headers.
+ * The extras in a header block (one character per byte), undefined when it has none of our headers.
  * @throws MqttError for properties that no PUBLISH may carry
  */
-export function decodeExtras(received: MsgHdrs): Extras | undefined {
-  const block = received.get(PROPERTIES_HEADER);
-  const retain = received.get(RETAIN_HEADER) === '1';
-  const origin = received.get(ORIGIN_HEADER);
-  if (block === '' && !retain && origin === '') return undefined;
-  if (block === '') return { properties: nothing, retain, origin };
-  const properties = Buffer.from(block, 'base64');
-  return { properties: scanPublishProperties(properties, 0, properties.length).forward, retain, origin };
+export function decodeExtras(block: string): Extras | undefined {
+  const encoded = lastHeader(block, PROPERTIES_HEADER) ?? '';
+  const retain = lastHeader(block, RETAIN_HEADER) === '1';
+  const origin = lastHeader(block, ORIGIN_HEADER) ?? '';
+  const stored = lastHeader(block, STORED_HEADER) === '1' ? { isStored: true as const } : {};
+  if (encoded !== '') {
+    const properties = Buffer.from(encoded, 'base64');
+    const { forward } = scanPublishProperties(properties, 0, properties.length);
+    return { properties: forward, retain, origin, ...stored };
+  }
+  if (!retain && origin === '' && stored.isStored === undefined) return undefined;
+  return { properties: nothing, retain, origin, ...stored };
 }

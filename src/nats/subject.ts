@@ -35,6 +35,16 @@ const filterEscapes = asciiTable([[DOT, '//'], [0x2b, '*'], [0x23, '>'], ...hexE
 /** The way back: two digits to their character. */
 const unescapes = new Map(HEX_ESCAPED.map((code) => [hex(code), String.fromCharCode(code)]));
 
+/** Whether NATS hands a message on `subject` to a subscription on `pattern`. */
+export function subjectMatches(pattern: string, subject: string): boolean {
+  const [wanted, tokens] = [pattern.split('.'), subject.split('.')];
+  for (const [index, token] of wanted.entries()) {
+    if (token === '>') return tokens.length > index;
+    if (index >= tokens.length || (token !== '*' && token !== tokens[index])) return false;
+  }
+  return wanted.length === tokens.length;
+}
+
 /** Both directions of the mapping, under one prefix. */
 export class SubjectMap {
   /** With its dot, or empty. */

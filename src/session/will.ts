@@ -2,22 +2,31 @@
  * The will of a client: checked when it connects, published when its connection ends without DISCONNECT. Sessions end with
  * their connection here, so a Will Delay Interval is over at once. [MQTT5 3.1.2-8] [MQTT5 3.1.3-9]
  */
-import type { Route } from '../broker/ports.ts';
+import { randomUUID } from 'node:crypto';
+import type { MessageLog, Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
-import type { ProtocolVersion, WillDefinition } from '../mqtt/packet.ts';
+import type { ProtocolVersion, QoS, WillDefinition } from '../mqtt/packet.ts';
+import { noProperties, scanPublishProperties } from '../mqtt/properties.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
 
 /** A will that may be published. */
 export interface Will {
   readonly route: Route;
   readonly payload: Buffer;
+  readonly qos: QoS;
   readonly extras: Extras | undefined;
+  readonly expirySeconds: number | undefined;
 }
 
-/** What wills need of broker/publish.ts. */
-export interface WillPublisher {
-  route(topic: string): Route | undefined;
-  publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean;
+/** What wills need of their node. */
+export interface WillPlaces {
+  readonly publisher: {
+    route(topic: string): Route | undefined;
+    publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean;
+    publishCopy(route: Route, payload: Uint8Array, extras: Extras): void;
+  };
+  /** Undefined: nothing is stored, Maximum QoS is 0. */
+  readonly sessions: { readonly log: MessageLog } | undefined;
 }
 
 /**
@@ -25,17 +34,41 @@ export interface WillPublisher {
  * is published at QoS 0 and not stored.
  * @throws MqttError 0x9B, 0x9A (MQTT 5 only), 0x87 for a topic that clients may not publish to, 0x90 for one that cannot be carried
  */
-export function acceptWill(definition: WillDefinition, version: ProtocolVersion, publisher: WillPublisher): Will {
-  if (version === 5 && definition.qos > 0) throw new MqttError(Reason.qosNotSupported, 'Will QoS above Maximum QoS 0'); // [MQTT5 3.2.2-12]
+export function acceptWill(
+  definition: WillDefinition,
+  version: ProtocolVersion,
+  { publisher, sessions }: WillPlaces,
+): Will {
+  if (version === 5 && definition.qos > 0 && sessions === undefined)
+    throw new MqttError(Reason.qosNotSupported, 'Will QoS above Maximum QoS 0'); // [MQTT5 3.2.2-12]
   if (version === 5 && definition.retain)
     throw new MqttError(Reason.retainNotSupported, 'Will Retain is not available'); // [MQTT5 3.2.2-13]
   const route = publisher.route(definition.topic);
   if (route === undefined) throw new MqttError(Reason.notAuthorized, 'will topic that clients may not publish to');
-  const { properties, retain } = definition;
+  const { payload, properties, retain } = definition;
   const extras = properties.length === 0 && !retain ? undefined : { properties, retain, origin: '' };
-  return { route, payload: definition.payload, extras };
+  const { messageExpirySeconds: expirySeconds } = scanPublishProperties(properties, 0, properties.length);
+  return { route, payload, extras, expirySeconds, qos: sessions === undefined ? 0 : definition.qos };
 }
 
-export function publishWill(will: Will, publisher: WillPublisher): void {
-  publisher.publish(will.route, will.payload, will.extras);
+/** QoS 1 and 2 through the log; whether it was stored, nobody is there to hear. */
+export function publishWill(will: Will, { publisher, sessions }: WillPlaces): void {
+  const { expirySeconds, extras, payload, qos, route } = will;
+  if (sessions === undefined || qos === 0) {
+    publisher.publish(route, payload, extras);
+    return;
+  }
+  sessions.log.publish({
+    route,
+    payload,
+    qos,
+    extras,
+    expirySeconds,
+    messageId: randomUUID(),
+    settled: (outcome) => {
+      if (outcome === 'stored') publisher.publishCopy(route, payload, extras ?? nothingBeside);
+    },
+  });
 }
+
+const nothingBeside: Extras = { properties: noProperties, retain: false, origin: '' };

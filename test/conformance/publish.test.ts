@@ -34,7 +34,6 @@ const topic = Buffer.from('t');
 const malformedPublishes: Array<[title: string, bytes: Buffer, reason: number]> = [
   ['[MQTT5 3.3.1-4] QoS 3', publishBytes(6, topic, none), 0x81],
   ['[MQTT5 3.3.1-2] DUP with QoS 0', publishBytes(8, topic, none), 0x81],
-  ['[MQTT5 3.2.2-11] QoS above Maximum QoS', Buffer.from([0x32, 6, 0, 1, 0x74, 0, 1, 0]), 0x9b],
   ['[MQTT5 3.2.2-14] RETAIN where it is not available', publishBytes(1, topic, none), 0x9a],
   ['[MQTT5 3.3.2-1] topic that is not UTF-8', publishBytes(0, Buffer.from([0xc3, 0x28]), none), 0x81],
   ['[MQTT5 1.5.4-1] topic with a surrogate', publishBytes(0, Buffer.from([0xed, 0xa0, 0x80]), none), 0x81],
@@ -58,7 +57,10 @@ const malformedPublishes: Array<[title: string, bytes: Buffer, reason: number]> 
   ['[MQTT5 1.5.5-1] length in more bytes than needed', Buffer.from([0x30, 0x84, 0x00, 0, 1, 0x74, 0]), 0x81],
   ['packet that only a server sends', Buffer.from([0x20, 2, 0, 0]), 0x82],
   ['packet type 0', Buffer.from([0x00, 0]), 0x81],
-  ['PUBACK for nothing', Buffer.from([0x40, 2, 0, 1]), 0x82],
+  ['[MQTT5 2.2.1-3] QoS 1 with packet id 0', Buffer.from([0x32, 6, 0, 1, 0x74, 0, 0, 0]), 0x82],
+  ['QoS 1 without packet id', Buffer.from([0x32, 3, 0, 1, 0x74]), 0x81],
+  ['[MQTT5 3.4.2-1] PUBACK with a code that it does not have', Buffer.from([0x40, 3, 0, 1, 0x92]), 0x82],
+  ['PUBACK with flags', Buffer.from([0x41, 2, 0, 1]), 0x81],
   ['PUBREL with wrong flags', Buffer.from([0x60, 2, 0, 1]), 0x81],
 ];
 
@@ -76,7 +78,7 @@ test('MQTT 3.1.1: the same breaches close without a packet', async () => {
     publishBytes(0, Buffer.from('a/#'), undefined),
     publishBytes(0, Buffer.from([0xff]), undefined),
     Buffer.from([0xf0, 0]),
-    Buffer.from([0x32, 5, 0, 1, 0x74, 0, 1]),
+    Buffer.from([0x32, 5, 0, 1, 0x74, 0, 0]),
   ];
   for (const bytes of cases) assert.equal(await reaction(4, bytes), undefined);
 });

@@ -1,0 +1,310 @@
+/**
+ * Messages on their way into the log: a large window of them, each with a numbered reply subject on one inbox, no promise for any. After
+ * the first sign of trouble (no leader, too many requests, silence, a lost connection) nothing new is sent until everything under way
+ * is settled or given up; then what is unsettled goes again, in its order, so that the log never has a publisher's messages reordered.
+ */
+import { createInbox, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
+import { BoundedCache } from '../bounded-cache.ts';
+import type { LogOutcome, LogPublish } from '../broker/ports.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import type { NatsRoute } from './bus.ts';
+import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
+import { LOG_PREFIX } from './log-record.ts';
+
+const WINDOW_MESSAGES = 1_024;
+const WINDOW_BYTES = 8 * 1024 * 1024;
+/** A publish without an answer is given up after this time, and sent again. */
+const ANSWER_MILLISECONDS = 5_000;
+const SWEEP_MILLISECONDS = 100;
+const FIRST_PAUSE_MILLISECONDS = 100;
+const LONGEST_PAUSE_MILLISECONDS = 1_000;
+/** Of cached header lines. */
+const HEADER_CHARACTERS = 1024 * 1024;
+/** A message with an expiry stays in the log for longer by this: clocks differ, and expiry is decided at delivery. */
+const TTL_MARGIN_SECONDS = 3_600;
+/** Bytes of headers and the protocol line, for the check against max_payload. */
+const HEADER_ALLOWANCE = 512;
+
+/** Answers of JetStream that mean: not now. */
+const TEMPORARY_CODES: ReadonlySet<number> = new Set([429, 503]);
+/** No space: maximum bytes, maximum messages, resources. */
+const FULL_CODES: ReadonlySet<number> = new Set([10_077, 10_047, 10_028, 10_023, 10_122, 10_076]);
+const TOO_LARGE_CODES: ReadonlySet<number> = new Set([10_054, 10_097]);
+
+interface Flight {
+  readonly message: LogPublish;
+  readonly bytes: number;
+  /** Number of the reply subject, for all attempts: a late answer to an earlier one counts. */
+  readonly number: number;
+  sentAt: number;
+  /** Under way: neither answered nor given up. */
+  isOut: boolean;
+}
+
+export interface LogPublisherOptions {
+  readonly connection: NatsConnection;
+  readonly clock: Clock;
+  /** The queue was longer than the window and no longer is. */
+  readonly writable: () => void;
+  /** The log had the message already: its live copy may never have come. */
+  readonly duplicate: (sequence: number) => void;
+}
+
+export class LogPublisher {
+  readonly #options: LogPublisherOptions;
+  readonly #inbox = createInbox();
+  /** Sent and not settled, by number, which is the order of publishing. */
+  readonly #flights = new Map<number, Flight>();
+  #queue: LogPublish[] = [];
+  #queueStart = 0;
+  #bytes = 0;
+  #out = 0;
+  #next = 1;
+  #isConnected = true;
+  /** Waits until nothing is out, then for a pause, then sends again. */
+  #isRecovering = false;
+  #pause = FIRST_PAUSE_MILLISECONDS;
+  #cancelPause: CancelTimer | undefined;
+  readonly #stopSweep: CancelTimer;
+  #idle: Array<() => void> = [];
+  /** By their lines. */
+  readonly #headers = new BoundedCache<MsgHdrs>(HEADER_CHARACTERS);
+
+  constructor(options: LogPublisherOptions) {
+    this.#options = options;
+    const { clock, connection } = options;
+    const prefix = this.#inbox.length + 1;
+    connection.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.#answered(Number(message.subject.slice(prefix)), message);
+      },
+    });
+    this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
+  }
+
+  /** False: the window is full; the message waits in the queue. */
+  publish(message: LogPublish): boolean {
+    if (this.#isRecovering || this.#waiting > 0 || this.#isFull) {
+      this.#queue.push(message);
+      return false;
+    }
+    this.#launch(message);
+    return true;
+  }
+
+  disconnected(): void {
+    this.#isConnected = false;
+    for (const flight of this.#flights.values()) this.#giveUp(flight);
+    this.#recover();
+  }
+
+  reconnected(): void {
+    this.#isConnected = true;
+    this.#resendWhenQuiet();
+  }
+
+  /** Resolves when nothing is queued or under way. */
+  settled(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  close(): void {
+    this.#stopSweep();
+    this.#cancelPause?.();
+    this.#isConnected = false;
+  }
+
+  get #waiting(): number {
+    return this.#queue.length - this.#queueStart;
+  }
+
+  get #isFull(): boolean {
+    return this.#flights.size >= WINDOW_MESSAGES || this.#bytes >= WINDOW_BYTES;
+  }
+
+  get #isIdle(): boolean {
+    return this.#flights.size === 0 && this.#waiting === 0;
+  }
+
+  #launch(message: LogPublish): void {
+    const number = this.#next++;
+    const bytes = message.payload.length + (message.extras?.properties.length ?? 0) + HEADER_ALLOWANCE;
+    const flight: Flight = { message, bytes, number, sentAt: 0, isOut: false };
+    this.#flights.set(number, flight);
+    this.#bytes += bytes;
+    this.#send(flight);
+  }
+
+  #send(flight: Flight): void {
+    const { connection, clock } = this.#options;
+    const { message, number } = flight;
+    if (!this.#fits(message)) return this.#settle(flight, 'tooLarge', 0);
+    const { subject } = message.route as NatsRoute; // routes come from NatsBus.route
+    flight.isOut = true;
+    flight.sentAt = clock.now();
+    this.#out++;
+    const headers = this.#headersOf(message);
+    const reply = `${this.#inbox}.${number}`;
+    connection.publish(LOG_PREFIX + subject, message.payload, headers === undefined ? { reply } : { reply, headers });
+  }
+
+  /** The server closes the whole connection on a message that it finds too large. */
+  #fits({ extras, payload }: LogPublish): boolean {
+    const properties = Math.ceil((extras?.properties.length ?? 0) / 3) * 4;
+    return payload.length + properties + HEADER_ALLOWANCE <= (this.#options.connection.info?.max_payload ?? 0);
+  }
+
+  #headersOf({ expirySeconds, extras, messageId, qos }: LogPublish): MsgHdrs | undefined {
+    const origin = extras?.origin ?? '';
+    const hasProperties = extras !== undefined && extras.properties.length > 0;
+    let lines = qos === 2 ? `${QOS_HEADER}: 2\r\n` : '';
+    if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
+    if (extras?.retain === true) lines += `${RETAIN_HEADER}: 1\r\n`;
+    if (!hasProperties && messageId === '') return this.#cachedHeaders(lines);
+    if (hasProperties) lines += `${PROPERTIES_HEADER}: ${extras.properties.toString('base64')}\r\n`;
+    if (messageId !== '') lines += `Nats-Msg-Id: ${messageId}\r\n`;
+    if (expirySeconds !== undefined) lines += `Nats-TTL: ${expirySeconds + TTL_MARGIN_SECONDS}\r\n`;
+    return readyHeaders(lines);
+  }
+
+  /** Messages of one client without properties have the same headers. */
+  #cachedHeaders(lines: string): MsgHdrs | undefined {
+    if (lines === '') return undefined;
+    const known = this.#headers.get(lines);
+    if (known !== undefined) return known;
+    const made = readyHeaders(lines);
+    this.#headers.add(lines, made);
+    return made;
+  }
+
+  #answered(number: number, message: Msg): void {
+    const flight = this.#flights.get(number);
+    if (flight === undefined) return;
+    const { data } = message;
+    const sequence = sequenceOf(data);
+    if (sequence > 0) {
+      if (hasDuplicate(data)) this.#options.duplicate(sequence);
+      this.#pause = FIRST_PAUSE_MILLISECONDS;
+      this.#settle(flight, 'stored', sequence);
+    } else this.#refused(flight, data);
+  }
+
+  /** An empty answer is "no responders": the stream has no leader. */
+  #refused(flight: Flight, data: Uint8Array): void {
+    const error = data.length === 0 ? { code: 503 } : errorOf(data);
+    if (TEMPORARY_CODES.has(error.code) && !FULL_CODES.has(error.err_code ?? 0)) {
+      this.#giveUp(flight);
+      this.#recover();
+      return;
+    }
+    this.#settle(flight, outcomeOf(error.err_code ?? 0), 0);
+  }
+
+  #settle(flight: Flight, outcome: LogOutcome, sequence: number): void {
+    this.#flights.delete(flight.number);
+    this.#bytes -= flight.bytes;
+    if (flight.isOut) {
+      flight.isOut = false;
+      this.#out--;
+    }
+    flight.message.settled(outcome, sequence);
+    if (this.#isRecovering) this.#resendWhenQuiet();
+    else this.#launchQueued();
+    if (this.#isIdle) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #launchQueued(): void {
+    if (this.#waiting === 0) return;
+    while (this.#waiting > 0 && !this.#isFull) {
+      const message = this.#queue[this.#queueStart++];
+      if (message !== undefined) this.#launch(message);
+    }
+    if (this.#waiting > 0) {
+      if (this.#queueStart > WINDOW_MESSAGES) this.#queue.splice(0, this.#queueStart);
+      else return;
+      this.#queueStart = 0;
+      return;
+    }
+    this.#queue = [];
+    this.#queueStart = 0;
+    this.#options.writable();
+  }
+
+  #giveUp(flight: Flight): void {
+    if (!flight.isOut) return;
+    flight.isOut = false;
+    this.#out--;
+  }
+
+  #recover(): void {
+    this.#isRecovering = true;
+    this.#resendWhenQuiet();
+  }
+
+  /** Nothing under way any more: what is left goes again after a pause, oldest first. */
+  #resendWhenQuiet(): void {
+    if (this.#out > 0 || !this.#isConnected || this.#cancelPause !== undefined) return;
+    this.#cancelPause = this.#options.clock.after(this.#pause, () => {
+      this.#cancelPause = undefined;
+      if (!this.#isConnected) return;
+      this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MILLISECONDS);
+      this.#isRecovering = false;
+      for (const flight of [...this.#flights.values()]) if (!flight.isOut) this.#send(flight);
+      this.#launchQueued();
+    });
+  }
+
+  #sweep(): void {
+    const limit = this.#options.clock.now() - ANSWER_MILLISECONDS;
+    let isLate = false;
+    // The oldest come first; those that were given up wait for the others.
+    for (const flight of this.#flights.values()) {
+      if (!flight.isOut) continue;
+      if (flight.sentAt > limit) break;
+      isLate = true;
+      this.#giveUp(flight);
+    }
+    if (isLate) this.#recover();
+  }
+}
+
+/** `{"stream":"SMQ_LOG","seq":123}` with or without more behind it; 0 for every other answer. */
+function sequenceOf(data: Uint8Array): number {
+  // 0x73 0x74: the key `stream` comes first in an acknowledgement and only there
+  if (data[2] !== 0x73 || data[3] !== 0x74) return 0;
+  let at = 10;
+  // behind the name of the stream: ","seq":
+  while (at < data.length && data[at] !== 0x2c) at++;
+  at += 7;
+  let sequence = 0;
+  for (let digit = data[at] ?? 0; digit >= 0x30 && digit <= 0x39; digit = data[++at] ?? 0) {
+    sequence = sequence * 10 + digit - 0x30;
+  }
+  return sequence;
+}
+
+/** An acknowledgement is short unless it says that the message was there before, or names a domain. */
+function hasDuplicate(data: Uint8Array): boolean {
+  return data.length > 45 && Buffer.from(data).includes('"duplicate":');
+}
+
+interface PublishError {
+  readonly code: number;
+  readonly err_code?: number;
+}
+
+function errorOf(data: Uint8Array): PublishError {
+  try {
+    const { error } = JSON.parse(Buffer.from(data).toString()) as { error?: PublishError }; // decoded border: the server's JSON
+    return error ?? { code: 500 };
+  } catch {
+    // No answer of JetStream's: somebody else listens there.
+    return { code: 500 };
+  }
+}
+
+function outcomeOf(code: number): LogOutcome {
+  if (FULL_CODES.has(code)) return 'full';
+  return TOO_LARGE_CODES.has(code) ? 'tooLarge' : 'refused';
+}

@@ -1,0 +1,208 @@
+/**
+ * The MessageLog on JetStream: one stream that stores every QoS 1 and 2 message once, its republish as the live feed, batched direct
+ * gets for reading, and the leader's own word where an end has to be certain.
+ */
+import type { NatsConnection } from 'nats';
+import type {
+  LogEvents,
+  LogPage,
+  LogPattern,
+  LogPublish,
+  LogRecord,
+  LogState,
+  MessageLog,
+  Unsubscribe,
+} from '../broker/ports.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import { SharedRoundTrip } from './flush.ts';
+import { Requests } from './jetstream.ts';
+import { LogPublisher } from './log-publisher.ts';
+import { LogReader } from './log-reader.ts';
+import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM, LogRecords } from './log-record.ts';
+import type { SubjectMap } from './subject.ts';
+
+/** Nodes tell each other here that a live copy may be missing. */
+const CATCH_UP_SUBJECT = '$SMQ.catchup';
+const LEADER_ADVISORY = `$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.${LOG_STREAM}`;
+/** A live message so far beyond what the leader has said is none of the log's. */
+const PLAUSIBLE_AHEAD = 1_000_000;
+const GAP_MILLISECONDS = 50;
+
+interface StreamInfo {
+  readonly created: string;
+  readonly ts?: string;
+  readonly state: { readonly first_seq: number; readonly last_seq: number; readonly messages: number };
+}
+
+export interface NatsLogOptions {
+  /** Of the stream: with one, every answer is the leader's. */
+  readonly replicas: number;
+  /** For what may be much: live messages and pages of the log. */
+  readonly feed: NatsConnection;
+  /** For what must not wait behind it: publishes with their acknowledgements, the leader's answers. */
+  readonly control: Requests;
+  readonly subjects: SubjectMap;
+  readonly counters: Counters;
+  readonly clock: Clock;
+  readonly events: LogEvents;
+}
+
+export class NatsLog implements MessageLog {
+  readonly #options: NatsLogOptions;
+  readonly #reads: Requests;
+  readonly #reader: LogReader;
+  readonly #records: LogRecords;
+  readonly #publisher: LogPublisher;
+  readonly #flush: SharedRoundTrip<void>;
+  readonly #state: SharedRoundTrip<LogState>;
+  /** Highest sequence that the leader has told of. */
+  #knownLast = 0;
+  /** NATS's clock less ours, milliseconds. */
+  #clockOffset = 0;
+  #gapTimer: CancelTimer | undefined;
+
+  constructor(options: NatsLogOptions) {
+    this.#options = options;
+    const { clock, control, feed, subjects } = options;
+    this.#records = new LogRecords(subjects);
+    this.#reads = new Requests(feed, clock);
+    this.#reader = new LogReader({
+      requests: this.#reads,
+      records: this.#records,
+      counters: options.counters,
+      isAlone: options.replicas === 1,
+      knownLast: () => this.#knownLast,
+      next: (pattern, after) => this.readNext(pattern, after),
+    });
+    this.#publisher = new LogPublisher({
+      connection: control.connection,
+      clock,
+      writable: () => options.events.writable(),
+      duplicate: (sequence) => this.#tellGap(sequence),
+    });
+    this.#flush = new SharedRoundTrip(() => feed.flush());
+    this.#state = new SharedRoundTrip(() => this.#askState());
+    const gap = (): void => this.#gap();
+    control.connection.subscribe(CATCH_UP_SUBJECT, { callback: gap });
+    control.connection.subscribe(LEADER_ADVISORY, { callback: gap });
+  }
+
+  publish(message: LogPublish): boolean {
+    return this.#publisher.publish(message);
+  }
+
+  patterns(filter: string): readonly LogPattern[] | undefined {
+    const subjects = this.#options.subjects.encodeFilter(filter);
+    return subjects?.map((key) => ({ key, isExact: !/(^|\.)[*>](\.|$)/.test(key) }));
+  }
+
+  follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe {
+    const { counters, feed } = this.#options;
+    const subscription = feed.subscribe(LIVE_PREFIX + pattern.key, {
+      callback: (error, message) => {
+        if (error !== null) return;
+        const record = this.#records.ofLive(message);
+        if (record === undefined) counters.dropped.notMqtt++;
+        else if (record.sequence > this.#knownLast + PLAUSIBLE_AHEAD) counters.dropped.forgedSequence++;
+        else take(record);
+      },
+    });
+    return () => {
+      if (!feed.isClosed()) subscription.unsubscribe();
+    };
+  }
+
+  confirm(): Promise<void> {
+    return this.#flush.begin();
+  }
+
+  state(): Promise<LogState> {
+    return this.#state.begin();
+  }
+
+  read(pattern: LogPattern, after: number, limit: number): Promise<LogPage> {
+    return this.#reader.read(pattern, after, limit);
+  }
+
+  async readNext({ key }: LogPattern, after: number): Promise<LogRecord | undefined> {
+    let from = after;
+    for (;;) {
+      const stored = await this.#options.control.getMessage(LOG_STREAM, {
+        seq: from + 1,
+        next_by_subj: LOG_PREFIX + key,
+      });
+      if (stored === undefined) return undefined;
+      const record = this.#records.ofStored(stored);
+      if (record !== undefined) return record;
+      // No MQTT message: nobody gets it.
+      from = stored.seq;
+    }
+  }
+
+  async readAt(sequence: number): Promise<LogRecord | undefined> {
+    const stored = await this.#options.control.getMessage(LOG_STREAM, { seq: sequence });
+    return stored === undefined ? undefined : this.#records.ofStored(stored);
+  }
+
+  now(): number {
+    return this.#options.clock.wall() + this.#clockOffset;
+  }
+
+  async settleAll(timeoutMs: number): Promise<void> {
+    await Promise.race([
+      this.#publisher.settled(),
+      new Promise<void>((resolve) => this.#options.clock.after(timeoutMs, resolve)),
+    ]);
+  }
+
+  /** The control connection is lost: what is under way there goes again. */
+  controlDisconnected(): void {
+    this.#options.control.disconnected();
+    this.#publisher.disconnected();
+  }
+
+  controlReconnected(): void {
+    this.#publisher.reconnected();
+    this.#gap();
+  }
+
+  feedDisconnected(): void {
+    this.#reads.disconnected();
+  }
+
+  /** Live messages of meanwhile are missing. */
+  feedReconnected(): void {
+    this.#gap();
+  }
+
+  async close(): Promise<void> {
+    this.#gapTimer?.();
+    this.#publisher.close();
+    this.#reads.close();
+  }
+
+  async #askState(): Promise<LogState> {
+    const asked = this.#options.clock.wall();
+    const { created, state, ts } = await this.#options.control.api<StreamInfo>(`STREAM.INFO.${LOG_STREAM}`);
+    if (ts !== undefined) this.#clockOffset = Date.parse(ts) - (asked + this.#options.clock.wall()) / 2;
+    this.#knownLast = Math.max(this.#knownLast, state.last_seq);
+    // An empty stream says first_seq 0 or last_seq + 1.
+    const first = state.messages === 0 ? state.last_seq + 1 : state.first_seq;
+    return { identity: created, first, last: state.last_seq };
+  }
+
+  #tellGap(sequence: number): void {
+    const { connection } = this.#options.control;
+    if (!connection.isClosed()) connection.publish(CATCH_UP_SUBJECT, String(sequence));
+    this.#gap();
+  }
+
+  /** Many signs of one gap are one gap. */
+  #gap(): void {
+    this.#gapTimer ??= this.#options.clock.after(GAP_MILLISECONDS, () => {
+      this.#gapTimer = undefined;
+      this.#options.events.gap();
+    });
+  }
+}

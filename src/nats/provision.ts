@@ -1,0 +1,150 @@
+/**
+ * The streams that supermq keeps in JetStream: made when absent, checked when present. A stream with other settings is reported and left
+ * as it is: it may be the operator's wish, and changing it may lose what it holds.
+ */
+import type { Logger } from 'pino';
+import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
+import { NODE_PREFIX, NODE_STREAM } from './lease.ts';
+import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM } from './log-record.ts';
+import { SESSION_PREFIX, SESSION_STREAM } from './session-store.ts';
+
+/** Settings of all streams; sizes in bytes. */
+export interface StorageSettings {
+  readonly replicas: number;
+  readonly storage: 'file' | 'memory';
+  readonly logMaxAgeSeconds: number;
+  /** 0 = what JetStream allows. */
+  readonly logMaxBytes: number;
+  readonly logDiscard: 'new' | 'old';
+  readonly duplicateWindowSeconds: number;
+}
+
+/** The server or the account has no JetStream. */
+export class JetStreamMissingError extends Error {
+  constructor(options?: ErrorOptions) {
+    super(
+      'NATS has no JetStream for this account: enable it (jetstream {} in the server configuration), or set nats.jetstream to off for QoS 0 only',
+      options,
+    );
+    this.name = 'JetStreamMissingError';
+  }
+}
+
+/** Of the layout of streams and records; a greater one in a stream's metadata is a newer supermq's. */
+const LAYOUT_VERSION = 1;
+const VERSION_KEY = 'supermq-version';
+const NANOSECONDS = 1e9;
+const IN_USE = 10_058;
+const NOT_FOUND = 10_059;
+const DISABLED: ReadonlySet<number> = new Set([10_039, 10_076, 10_035]);
+const CALL_MILLISECONDS = 5_000;
+/** While a NATS cluster forms it has no leader, or too few peers. */
+const PATIENCE_MILLISECONDS = 60_000;
+const RETRY_MILLISECONDS = 500;
+
+type StreamSettings = Readonly<Record<string, unknown>> & { readonly name: string };
+
+/**
+ * Makes or checks all streams; safe when many nodes start at once.
+ * @throws JetStreamMissingError; ApiError for what JetStream refuses; Error for streams of a newer version
+ */
+export async function provision(requests: Requests, settings: StorageSettings, log: Logger): Promise<void> {
+  for (const wanted of streamsOf(settings)) {
+    const found = await patiently(log, () => makeOrFind(requests, wanted));
+    checkVersion(wanted.name, found);
+    reportDifferences(wanted, found, log);
+  }
+}
+
+function streamsOf(settings: StorageSettings): StreamSettings[] {
+  const common = {
+    retention: 'limits',
+    storage: settings.storage,
+    num_replicas: settings.replicas,
+    allow_direct: true,
+    allow_msg_ttl: true,
+    deny_delete: true,
+    metadata: { [VERSION_KEY]: String(LAYOUT_VERSION) },
+  };
+  return [
+    {
+      ...common,
+      name: LOG_STREAM,
+      subjects: [`${LOG_PREFIX}>`],
+      max_age: settings.logMaxAgeSeconds * NANOSECONDS,
+      max_bytes: settings.logMaxBytes === 0 ? -1 : settings.logMaxBytes,
+      discard: settings.logDiscard,
+      duplicate_window: settings.duplicateWindowSeconds * NANOSECONDS,
+      // Nobody may take a message out or set the log back. [docs/delivery-guarantees.md]
+      deny_purge: true,
+      allow_rollup_hdrs: false,
+      republish: { src: `${LOG_PREFIX}>`, dest: `${LIVE_PREFIX}>` },
+    },
+    { ...common, name: SESSION_STREAM, subjects: [`${SESSION_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
+    { ...common, name: NODE_STREAM, subjects: [`${NODE_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
+  ];
+}
+
+async function makeOrFind(requests: Requests, wanted: StreamSettings): Promise<StreamSettings> {
+  const find = (): Promise<{ config: StreamSettings }> =>
+    requests.api(`STREAM.INFO.${wanted.name}`, '', CALL_MILLISECONDS);
+  try {
+    return (await find()).config;
+  } catch (error) {
+    if (!(error instanceof ApiError && error.errorCode === NOT_FOUND)) throw error;
+  }
+  try {
+    const made = await requests.api<{ config: StreamSettings }>(
+      `STREAM.CREATE.${wanted.name}`,
+      wanted,
+      CALL_MILLISECONDS,
+    );
+    return made.config;
+  } catch (error) {
+    // Another node was faster, with other settings.
+    if (error instanceof ApiError && error.errorCode === IN_USE) return (await find()).config;
+    throw error;
+  }
+}
+
+async function patiently<T>(log: Logger, attempt: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MILLISECONDS;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof ApiError && DISABLED.has(error.errorCode)) throw new JetStreamMissingError({ cause: error });
+      const isTemporary = error instanceof UnavailableError || (error instanceof ApiError && error.code >= 500);
+      if (!isTemporary || performance.now() > deadline) {
+        // "No responders" on the API for so long: nobody serves it.
+        throw error instanceof UnavailableError ? new JetStreamMissingError({ cause: error }) : error;
+      }
+      log.warn(
+        { event: 'nats.streamsNotReady', err: error },
+        'JetStream cannot make or show streams yet; trying again',
+      );
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+    }
+  }
+}
+
+function checkVersion(name: string, found: StreamSettings): void {
+  const version = Number((found['metadata'] as Record<string, string> | undefined)?.[VERSION_KEY] ?? 0); // as the server echoes it
+  if (version > LAYOUT_VERSION) {
+    throw new Error(
+      `stream ${name} was made by a newer supermq (layout ${version}, this one knows ${LAYOUT_VERSION}): upgrade this node`,
+    );
+  }
+}
+
+function reportDifferences(wanted: StreamSettings, found: StreamSettings, log: Logger): void {
+  for (const [setting, value] of Object.entries(wanted)) {
+    if (setting === 'metadata' || JSON.stringify(found[setting]) === JSON.stringify(value)) continue;
+    // The server leaves out what is false.
+    if (value === false && found[setting] === undefined) continue;
+    log.warn(
+      { event: 'nats.streamDiffers', stream: wanted.name, setting, wanted: value, found: found[setting] },
+      'A stream has other settings than configured; it is left as it is',
+    );
+  }
+}

@@ -1,0 +1,108 @@
+/** Session records in a JetStream bucket: one message per client, every write a compare-and-swap, every read the leader's. */
+import { hash } from 'node:crypto';
+import type { SessionPage, SessionStore, StoredSession } from '../broker/ports.ts';
+import { readyHeaders } from './envelope.ts';
+import type { Requests } from './jetstream.ts';
+import { headerBlock, lastHeader } from './raw-message.ts';
+
+export const SESSION_STREAM = 'KV_SMQ_SESSIONS';
+export const SESSION_PREFIX = '$KV.SMQ_SESSIONS.';
+const WRONG_REVISION = 10_071;
+/** How long it stays known that a session was removed. */
+const TOMBSTONE_SECONDS = 60;
+/** Of the server's max_payload, for headers. */
+const HEADROOM_BYTES = 4_096;
+const PAGE_RECORDS = 256;
+const PAGE_BYTES = 256 * 1024;
+const PAGE_MILLISECONDS = 2_000;
+
+/** 132 bits of a hash: any client id is legal, and makes a token. */
+export function clientKey(clientId: string): string {
+  return hash('sha256', clientId, 'base64url').slice(0, 22);
+}
+
+interface Acknowledgement {
+  readonly seq?: number;
+  readonly error?: { readonly code: number; readonly err_code?: number; readonly description: string };
+}
+
+export class NatsSessionStore implements SessionStore {
+  readonly #requests: Requests;
+
+  constructor(requests: Requests) {
+    this.#requests = requests;
+  }
+
+  async load(clientId: string): Promise<StoredSession> {
+    const stored = await this.#requests.getMessage(SESSION_STREAM, {
+      last_by_subj: SESSION_PREFIX + clientKey(clientId),
+    });
+    if (stored === undefined) return { record: undefined, revision: 0 };
+    const value = Buffer.from(stored.data ?? '', 'base64');
+    // A tombstone, or the marker that a record has expired.
+    if (value.length === 0) return { record: undefined, revision: stored.seq };
+    return { record: withoutClientId(value, clientId), revision: stored.seq };
+  }
+
+  async save(clientId: string, record: Buffer, expected: number, ttlSeconds: number): Promise<number | undefined> {
+    const ttl = ttlSeconds > 0 ? `Nats-TTL: ${ttlSeconds}s\r\n` : '';
+    return this.#write(clientId, withClientId(record, clientId), expected, ttl);
+  }
+
+  async remove(clientId: string, expected: number): Promise<boolean> {
+    const lines = `KV-Operation: DEL\r\nNats-TTL: ${TOMBSTONE_SECONDS}s\r\n`;
+    return (await this.#write(clientId, Buffer.alloc(0), expected, lines)) !== undefined;
+  }
+
+  maximumBytes(): number {
+    return (this.#requests.connection.info?.max_payload ?? 0) - HEADROOM_BYTES;
+  }
+
+  async page(after: number): Promise<SessionPage> {
+    const sessions: Array<{ clientId: string; record: Buffer; revision: number }> = [];
+    let last = after;
+    const query = { seq: after + 1, next_by_subj: `${SESSION_PREFIX}>`, batch: PAGE_RECORDS, max_bytes: PAGE_BYTES };
+    await this.#requests.collect(
+      `$JS.API.DIRECT.GET.${SESSION_STREAM}`,
+      JSON.stringify(query),
+      (message) => {
+        const block = headerBlock(message);
+        if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) return true;
+        const revision = Number(lastHeader(block, 'Nats-Sequence'));
+        last = revision;
+        if (message.data.length > 0) sessions.push({ ...clientOf(Buffer.from(message.data)), revision });
+        return false;
+      },
+      PAGE_MILLISECONDS,
+    );
+    return { sessions, next: last === after ? undefined : last };
+  }
+
+  async #write(clientId: string, value: Buffer, expected: number, lines: string): Promise<number | undefined> {
+    const headers = readyHeaders(`Nats-Expected-Last-Subject-Sequence: ${expected}\r\n${lines}`);
+    const reply = await this.#requests.request(SESSION_PREFIX + clientKey(clientId), value, headers);
+    const { error, seq } = JSON.parse(Buffer.from(reply.data).toString()) as Acknowledgement; // decoded border: the server's JSON
+    if (error?.err_code === WRONG_REVISION) return undefined;
+    if (error !== undefined || seq === undefined) throw new Error(`a session cannot be written: ${error?.description}`);
+    return seq;
+  }
+}
+
+function withClientId(record: Buffer, clientId: string): Buffer {
+  const id = Buffer.from(clientId);
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(id.length);
+  return Buffer.concat([length, id, record]);
+}
+
+/** @throws Error when two client ids have one hash */
+function withoutClientId(value: Buffer, clientId: string): Buffer {
+  const found = clientOf(value);
+  if (found.clientId !== clientId) throw new Error('two client ids have one hash');
+  return found.record;
+}
+
+function clientOf(value: Buffer): { clientId: string; record: Buffer } {
+  const end = 2 + value.readUInt16BE(0);
+  return { clientId: value.toString('utf8', 2, end), record: value.subarray(end) };
+}

@@ -1,0 +1,28 @@
+/** Whether the log has a message of a QoS 2 packet that an earlier node had in hand. Used by connection/intake.ts. */
+import type { MessageLog } from '../broker/ports.ts';
+import type { InboundRecord } from './record.ts';
+
+/** The log recognises a message id for this long at least (its duplicate window): half of it, for all that is slow. */
+const CERTAIN_MILLISECONDS = 60_000;
+const PAGE_MESSAGES = 256;
+
+/**
+ * False also when the log itself will recognise the id. Older packets are looked for on their topic, from the position at which
+ * they came; the end is the leader's word.
+ */
+export async function findMessage(log: MessageLog, topic: string, packet: InboundRecord): Promise<boolean> {
+  if (log.now() - packet.at < CERTAIN_MILLISECONDS) return false;
+  const [pattern] = log.patterns(topic) ?? [];
+  if (pattern === undefined) return false;
+  for (let position = packet.position; ; ) {
+    const page = await log.read(pattern, position, PAGE_MESSAGES);
+    let { records } = page;
+    if (records.length === 0 && page.upTo === position) {
+      const next = await log.readNext(pattern, position);
+      if (next === undefined) return false;
+      records = [next];
+    }
+    if (records.some(({ messageId }) => messageId === packet.messageId)) return true;
+    position = Math.max(page.upTo, records.at(-1)?.sequence ?? position);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * The session record: all that must outlive a connection, as it lies in the store (docs/session-record.md). Written by
+ * session.ts, read back by sessions.ts on whatever node the client comes to. JSON: it is written at most once a second per session
+ * and has to be readable with NATS tools.
+ */
+import type { SubscriptionOptions } from './subscription.ts';
+
+/** A QoS 2 message that a client sent and that is not released yet. */
+export interface InboundRecord {
+  readonly packetId: number;
+  /** Message id in the log: never used twice. */
+  readonly messageId: string;
+  /** Position of the log when the packet came: where to look for it. */
+  readonly position: number;
+  /** When it came, milliseconds since the epoch by the log's clock. */
+  readonly at: number;
+}
+
+/** sent: PUBLISH may have left; released: PUBREC has come, PUBREL may have left. */
+export interface OutboundRecord {
+  readonly packetId: number;
+  readonly sequence: number;
+  readonly qos: 1 | 2;
+  readonly state: 'sent' | 'released';
+}
+
+export interface SubscriptionRecord {
+  readonly text: string;
+  readonly options: SubscriptionOptions;
+  readonly start: number;
+  /** Of each pattern's reader. */
+  readonly positions: readonly number[];
+}
+
+export interface SessionRecord {
+  readonly clientId: string;
+  /** Random per Clean Start: what belongs to an earlier session of this client never fits. */
+  readonly uid: string;
+  /** Grows with each owner. */
+  readonly epoch: number;
+  /** The owner's incarnation; empty = nobody: the client is not connected. */
+  readonly owner: string;
+  /** Counts the writes of one owner: an answer that got lost can be recognised. */
+  readonly writes: number;
+  /** Session Expiry Interval in seconds; 0xFFFFFFFF = never. */
+  readonly expirySeconds: number;
+  /** Identity of the log that the positions are of. */
+  readonly log: string;
+  readonly subscriptions: readonly SubscriptionRecord[];
+  readonly outbound: readonly OutboundRecord[];
+  /** Positions above those of the subscriptions that the client has acknowledged. */
+  readonly done: readonly number[];
+  readonly inbound: readonly InboundRecord[];
+}
+
+const VERSION = 1;
+
+export function encodeRecord(record: SessionRecord): Buffer {
+  const { done, inbound, outbound, subscriptions, ...rest } = record;
+  return Buffer.from(
+    JSON.stringify({
+      version: VERSION,
+      ...rest,
+      subscriptions: subscriptions.map(({ options: o, positions, start, text }) => [
+        text,
+        o.qos,
+        (o.noLocal ? 1 : 0) + (o.retainAsPublished ? 2 : 0) + o.retainHandling * 4,
+        o.identifier,
+        start,
+        positions,
+      ]),
+      outbound: outbound.map(({ packetId, qos, sequence, state }) => [packetId, sequence, qos, state]),
+      done,
+      inbound: inbound.map(({ at, messageId, packetId, position }) => [packetId, messageId, position, at]),
+    }),
+  );
+}
+
+interface Encoded extends Omit<SessionRecord, 'subscriptions' | 'outbound' | 'inbound'> {
+  readonly version: number;
+  readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[]]>;
+  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state']]>;
+  readonly inbound: ReadonlyArray<[number, string, number, number]>;
+}
+
+/** @throws Error for a record that a newer version has written or that is none */
+export function decodeRecord(bytes: Buffer): SessionRecord {
+  const encoded = JSON.parse(bytes.toString()) as Encoded; // decoded border: only encodeRecord writes here
+  if (encoded.version !== VERSION) throw new Error(`session record of version ${encoded.version}, ${VERSION} is known`);
+  const { version: _, ...rest } = encoded;
+  return {
+    ...rest,
+    subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions]) => ({
+      text,
+      options: {
+        qos,
+        noLocal: (flags & 1) !== 0,
+        retainAsPublished: (flags & 2) !== 0,
+        retainHandling: (flags >> 2) as SubscriptionOptions['retainHandling'], // two bits, 3 is never accepted
+        identifier,
+      },
+      start,
+      positions,
+    })),
+    outbound: encoded.outbound.map(([packetId, sequence, qos, state]) => ({ packetId, sequence, qos, state })),
+    inbound: encoded.inbound.map(([packetId, messageId, position, at]) => ({ packetId, messageId, position, at })),
+  };
+}

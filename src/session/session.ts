@@ -1,0 +1,525 @@
+/**
+ * What a client's session is while its client is connected: subscriptions that read the log, deliveries under way, QoS 2 packets that
+ * are not released. A durable session puts its state into the store before the packet leaves that depends on it
+ * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
+ */
+import type { LogRecord, MessageLog } from '../broker/ports.ts';
+import type { Counters } from '../counters.ts';
+import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
+import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
+import { withRemainingExpiry } from '../mqtt/properties.ts';
+import { PublishEncoder } from '../mqtt/publish.ts';
+import { protocolError, Reason } from '../mqtt/reason.ts';
+import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
+import type { Feeds } from './feeds.ts';
+import { Inbound } from './inbound.ts';
+import { type Delivery, Outbound } from './outbound.ts';
+import { Reader, type RecordSink } from './reader.ts';
+import { encodeRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
+import { type RecordKeeper, ttlOf } from './record-keeper.ts';
+import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
+
+/** Where packets for the client go; connection/sender.ts implements it. */
+export interface Outlet {
+  /** MQTT 5 packets carry properties. */
+  readonly hasProperties: boolean;
+  /** Bytes; Infinity when the client stated none. */
+  readonly maximumPacketSize: number;
+  /** Names the client on its own messages. */
+  readonly origin: string;
+  /** Little enough waits for the client that more may be added. */
+  readonly hasRoom: boolean;
+  /** Takes one PUBLISH of QoS 0, or drops and counts it. */
+  deliver(packet: Buffer, count: number): void;
+  /** Takes a packet that must not be dropped. */
+  deliverAcknowledged(packet: Buffer): void;
+  /** Takes an acknowledgement. */
+  send(packet: Buffer): void;
+}
+
+export interface SessionOptions {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly uid: string;
+  readonly epoch: number;
+  readonly owner: string;
+  /** Identity of the log. */
+  readonly logIdentity: string;
+  readonly log: MessageLog;
+  readonly feeds: Feeds;
+  readonly counters: Counters;
+  readonly outlet: Outlet;
+  /** Messages that may be unacknowledged. */
+  readonly window: number;
+  readonly expirySeconds: number;
+}
+
+/** Deliveries of an earlier connection that are read from the log at once. */
+const RESENDS_AT_ONCE = 16;
+const encoder = new PublishEncoder();
+
+export class Session implements RecordSink {
+  readonly clientId: string;
+  readonly inbound: Inbound;
+  expirySeconds: number;
+  readonly #options: SessionOptions;
+  readonly #outbound: Outbound;
+  readonly #subscriptions = new Map<string, SessionSubscription>();
+  #keeper: RecordKeeper | undefined;
+  /** Waits for the record to be written: encoded, in order. */
+  #pending: Array<{ delivery: Delivery; packet: Buffer }> = [];
+  /** Deliveries of an earlier connection that were not sent on this one yet. */
+  #resends: Delivery[] = [];
+  #isResending = false;
+  /** Readers that wait for room, lag behind their feed or read the log. */
+  readonly #lagging = new Set<Reader>();
+  #readsLog = false;
+  #isStarted = false;
+  #isClosed = false;
+  #isMoved = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.clientId = options.clientId;
+    this.expirySeconds = options.expirySeconds;
+    this.#outbound = new Outbound(options.window);
+    this.inbound = new Inbound(options.uid, options.epoch);
+  }
+
+  /** Whether the session is in the store, and what depends on it waits for the store. */
+  get isDurable(): boolean {
+    return this.#keeper !== undefined;
+  }
+
+  get subscriptionCount(): number {
+    return this.#subscriptions.size;
+  }
+
+  /** Messages that wait for an acknowledgement of the client. */
+  get inFlight(): number {
+    return this.#outbound.inFlight;
+  }
+
+  /** Some of its readers wait for room, lag behind their feed or read the log. */
+  get isBehind(): boolean {
+    return this.#lagging.size > 0;
+  }
+
+  // ---- life ----
+
+  /** Makes the session durable: its record is written by `keeper`. */
+  keep(keeper: RecordKeeper): void {
+    this.#keeper = keeper;
+  }
+
+  /** Puts back what the record says, before the client has its CONNACK. */
+  restore(record: SessionRecord): void {
+    this.#readsLog = record.subscriptions.some(({ options }) => options.qos > 0);
+    for (const subscription of record.subscriptions) this.#restoreSubscription(subscription);
+    const readers = this.#allReaders();
+    for (const { packetId, qos, sequence, state } of record.outbound) {
+      const delivery = this.#outbound.restore(packetId, sequence, qos, readers);
+      delivery.state = state;
+      this.#resends.push(delivery);
+    }
+    for (const sequence of record.done) this.#outbound.remember(sequence, readers);
+    this.inbound.restore(record.inbound);
+  }
+
+  /** CONNACK is out: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
+  start(): void {
+    this.#isStarted = true;
+    this.pump();
+  }
+
+  /** The connection is over. Resolves when the state is in the store, or the session has ended. */
+  async close(): Promise<void> {
+    const keeper = this.#keeper;
+    // The snapshot needs the readers' positions: they stop, and are asked once more.
+    this.#isClosed = true;
+    if (keeper !== undefined) {
+      if (this.expirySeconds === 0) await keeper.remove().catch(() => keeper.abandon());
+      else await keeper.end(ttlOf(this.expirySeconds));
+    }
+    this.#closeReaders();
+  }
+
+  /** Another owner has the session: nothing of it is ours any more. */
+  abandon(): void {
+    this.#isClosed = true;
+    this.#keeper?.abandon();
+    this.#closeReaders();
+  }
+
+  /** Calls `done` when the state of now is as safe as this session's state gets. */
+  save(done: () => void): void {
+    if (this.#keeper === undefined) done();
+    else this.#keeper.save(done);
+  }
+
+  /** Called about once a second: writes positions that have moved, and goes on where nobody else would. */
+  tick(): void {
+    this.#outbound.prune();
+    if (this.#isMoved && this.#keeper !== undefined) this.#keeper.save(() => {});
+    this.#isMoved = false;
+    this.pump();
+  }
+
+  snapshot(writes: number): SessionRecord {
+    const { clientId, epoch, logIdentity, owner, uid } = this.#options;
+    const isConnected = !this.#isClosed;
+    this.#outbound.prune();
+    return {
+      clientId,
+      uid,
+      epoch,
+      owner: isConnected ? owner : '',
+      writes,
+      expirySeconds: this.expirySeconds,
+      log: logIdentity,
+      subscriptions: [...this.#subscriptions.values()].map(({ options, readers, start, text }) => ({
+        text,
+        options,
+        start,
+        positions: readers.map(({ position }) => position),
+      })),
+      outbound: [...this.#outbound.deliveries()].map(({ packetId, qos, sequence, state }) => ({
+        packetId,
+        sequence,
+        qos: qos === 2 ? 2 : 1,
+        state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
+      })),
+      done: this.#outbound.doneSequences(),
+      inbound: this.inbound.records(),
+    };
+  }
+
+  // ---- subscriptions ----
+
+  /** Whether stored messages reach the client from the log: from its first subscription with QoS 1 or 2 on, for all of them. */
+  get readsLog(): boolean {
+    return this.#readsLog;
+  }
+
+  /** Size of the record of now. */
+  get recordBytes(): number {
+    return encodeRecord(this.snapshot(0)).length;
+  }
+
+  /** Adds a subscription, or replaces the options of a known one and returns false. It gets messages from {@link begin} on. */
+  subscribe(text: string, parsed: ParsedFilter, options: SubscriptionOptions): boolean {
+    const known = this.#subscriptions.get(text);
+    if (known !== undefined) known.replaceOptions(options);
+    else this.#add(new SessionSubscription(text, parsed, options));
+    if (options.qos > 0 && !this.#readsLog) this.#beginReading();
+    const added = this.#subscriptions.get(text);
+    if (known === undefined && added !== undefined && this.#readsLog) this.#read(added, undefined);
+    return known === undefined;
+  }
+
+  /** The new subscriptions' filters are in effect; `position` is where the log is now. */
+  begin(position: number): void {
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.start === 0) subscription.start = position;
+      for (const reader of subscription.readers) reader.begin(subscription.start);
+    }
+  }
+
+  /** Deliveries that have begun are finished. [MQTT5 3.10.4-2] [MQTT5 3.10.4-3] [MQTT311 3.10.4-2] */
+  unsubscribe(text: string): boolean {
+    const subscription = this.#subscriptions.get(text);
+    if (subscription === undefined) return false;
+    this.#subscriptions.delete(text);
+    for (const other of subscription.overlapping) other.overlapping.splice(other.overlapping.indexOf(subscription), 1);
+    for (const reader of subscription.readers) this.#closeReader(reader);
+    return true;
+  }
+
+  subscriptions(): Iterable<SessionSubscription> {
+    return this.#subscriptions.values();
+  }
+
+  #restoreSubscription({ options, positions, start, text }: SubscriptionRecord): void {
+    const parsed = parseFilter(text);
+    if (parsed === undefined) return; // a newer version's: it keeps what this one does not know
+    const subscription = new SessionSubscription(text, parsed, options);
+    subscription.start = start;
+    this.#add(subscription);
+    if (!this.#readsLog) return;
+    // QoS 0 is not kept for absent clients: it begins anew.
+    this.#read(subscription, options.qos === 0 ? undefined : positions);
+    if (options.qos === 0) for (const reader of subscription.readers) reader.begin(0);
+  }
+
+  #beginReading(): void {
+    this.#readsLog = true;
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.options.qos > 0) continue;
+      this.#read(subscription, undefined);
+      for (const reader of subscription.readers) reader.begin(0);
+    }
+  }
+
+  #add(subscription: SessionSubscription): void {
+    if (subscription.group === undefined) {
+      for (const other of this.#subscriptions.values()) {
+        if (other.group !== undefined || !filtersOverlap(other.filter, subscription.filter)) continue;
+        other.overlapping.push(subscription);
+        subscription.overlapping.push(other);
+      }
+    }
+    this.#subscriptions.set(subscription.text, subscription);
+  }
+
+  /** `positions`: where a resumed subscription stands. */
+  #read(subscription: SessionSubscription, positions: readonly number[] | undefined): void {
+    const { feeds, log } = this.#options;
+    if (subscription.group !== undefined || subscription.readers.length > 0) return;
+    for (const [index, pattern] of (log.patterns(subscription.filter) ?? []).entries()) {
+      const feed = feeds.hold(pattern);
+      const position = positions === undefined ? undefined : (positions[index] ?? subscription.start);
+      const reader = new Reader({ subscription, feed, log, sink: this, position });
+      subscription.readers.push(reader);
+      if (position !== undefined) this.#lagging.add(reader);
+    }
+  }
+
+  #allReaders(): readonly Reader[] {
+    return [...this.#subscriptions.values()].flatMap(({ readers }) => readers);
+  }
+
+  #closeReader(reader: Reader): void {
+    reader.close();
+    this.#lagging.delete(reader);
+    this.#options.feeds.drop(reader.feed);
+  }
+
+  #closeReaders(): void {
+    for (const reader of this.#allReaders()) this.#closeReader(reader);
+  }
+
+  // ---- messages out ----
+
+  get room(): number {
+    if (this.#isClosed || !this.#isStarted || this.#resends.length > 0 || !this.#options.outlet.hasRoom) return 0;
+    const { capacity, room } = this.#outbound;
+    // Reading the log for every single free place would multiply the reads.
+    return room >= capacity / 2 || this.#outbound.inFlight === 0 ? room : 0;
+  }
+
+  offer(record: LogRecord, reader: Reader): boolean {
+    const { counters, log, outlet } = this.#options;
+    const { sequence } = record;
+    if (this.#outbound.has(sequence)) return true;
+    const { subscription } = reader;
+    const grant = subscription.grant(record, outlet.origin);
+    if (grant === undefined) return true;
+    const waited = record.expirySeconds === undefined ? 0 : Math.floor((log.now() - record.storedAt) / 1000);
+    if (record.expirySeconds !== undefined && waited > 0 && waited >= record.expirySeconds) {
+      counters.dropped.expired++; // [MQTT5 3.3.2-5]
+      return true;
+    }
+    if (grant.qos > 0 && !this.#mayDeliver()) {
+      this.#lagging.add(reader);
+      return false;
+    }
+    this.#isMoved = true;
+    this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : [reader], waited);
+    return true;
+  }
+
+  #mayDeliver(): boolean {
+    return (
+      this.#isStarted &&
+      !this.#isClosed &&
+      this.#resends.length === 0 &&
+      this.#outbound.room > 0 &&
+      this.#options.outlet.hasRoom
+    );
+  }
+
+  #deliver(record: LogRecord, grant: Grant, readers: readonly Reader[], waited: number): void {
+    const { counters, outlet } = this.#options;
+    const { sequence } = record;
+    if (grant.qos === 0) {
+      if (readers.length > 1) this.#outbound.remember(sequence, readers);
+      const packet = this.#encode(record, grant, undefined, waited);
+      if (packet.length <= outlet.maximumPacketSize) outlet.deliver(packet, 1);
+      else counters.dropped.tooLargeForSubscriber++;
+      return;
+    }
+    const delivery = this.#outbound.add(sequence, grant.qos, readers);
+    const packet = this.#encode(
+      record,
+      grant,
+      { qos: grant.qos, packetId: delivery.packetId, isDuplicate: false },
+      waited,
+    );
+    if (packet.length > outlet.maximumPacketSize) {
+      counters.dropped.tooLargeForSubscriber++; // [MQTT5 3.1.2-25] as if it had been delivered
+      this.#outbound.finish(delivery);
+      return;
+    }
+    if (this.#outbound.isCrowded) for (const { feed } of readers) this.#options.feeds.look(feed);
+    if (grant.qos === 2 && this.#keeper !== undefined) this.#sendWhenDurable(delivery, packet);
+    else this.#send(packet);
+  }
+
+  #send(packet: Buffer): void {
+    this.#options.counters.messagesDelivered++;
+    this.#options.outlet.deliverAcknowledged(packet);
+  }
+
+  /** The pair (packet id, position) is in the record before the PUBLISH leaves. */
+  #sendWhenDurable(delivery: Delivery, packet: Buffer): void {
+    delivery.state = 'pending';
+    this.#pending.push({ delivery, packet });
+    if (this.#pending.length === 1) this.save(() => this.#sendPending(this.#pending.splice(0)));
+    else if (this.#pending.length > 1) this.save(() => {});
+  }
+
+  #sendPending(batch: ReadonlyArray<{ delivery: Delivery; packet: Buffer }>): void {
+    for (const { delivery, packet } of batch) {
+      delivery.state = 'sent';
+      if (!this.#isClosed) this.#send(packet);
+    }
+  }
+
+  #encode(
+    { extras, payload, topic }: LogRecord,
+    { identifiers, retainAsPublished }: Grant,
+    delivery: { qos: 1 | 2; packetId: number; isDuplicate: boolean } | undefined,
+    waited: number,
+  ): Buffer {
+    const variant = { hasProperties: this.#options.outlet.hasProperties, identifiers, retainAsPublished };
+    const aged =
+      extras === undefined || waited <= 0
+        ? extras
+        : { ...extras, properties: withRemainingExpiry(extras.properties, waited) };
+    if (delivery !== undefined) return encoder.encodeAcknowledged(delivery, variant, { topic, payload, extras: aged });
+    const packet = Buffer.allocUnsafe(encoder.begin(variant, topic, payload, aged));
+    encoder.write(packet, 0);
+    return packet;
+  }
+
+  // ---- the client's acknowledgements ----
+
+  /** @throws MqttError 0x82 when the exchange is one of QoS 2 */
+  puback(packetId: number): void {
+    const delivery = this.#outbound.get(packetId);
+    if (delivery === undefined) return; // answered before the connection was taken over, or never sent
+    if (delivery.qos !== 1) throw protocolError('PUBACK in an exchange of QoS 2'); // [MQTT5 §4.3]
+    this.#finish(delivery);
+  }
+
+  /** @throws MqttError 0x82 when the exchange is one of QoS 1 */
+  pubrec(packetId: number, reason: number): void {
+    const { outlet, version } = this.#options;
+    const delivery = this.#outbound.get(packetId);
+    if (delivery === undefined) {
+      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, Reason.packetIdentifierNotFound)); // [MQTT5 §3.6.2.1]
+      return;
+    }
+    if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');
+    if (reason >= 0x80) return this.#finish(delivery); // [MQTT5 4.4.0-2]
+    if (delivery.state === 'released') return this.#release(delivery);
+    if (delivery.state !== 'sent') return;
+    delivery.state = 'releasing';
+    this.save(() => this.#release(delivery));
+  }
+
+  pubcomp(packetId: number): void {
+    const delivery = this.#outbound.get(packetId);
+    if (delivery === undefined) return;
+    if (delivery.state !== 'released') throw protocolError('PUBCOMP before PUBREL');
+    this.#finish(delivery);
+  }
+
+  #release(delivery: Delivery): void {
+    if (this.#isClosed || delivery.packetId === 0) return;
+    delivery.state = 'released';
+    // [MQTT5 4.3.3-4] [MQTT5 4.3.3-6]
+    this.#options.outlet.send(encodeAcknowledgement(PacketType.pubrel, delivery.packetId, this.#options.version));
+  }
+
+  #finish(delivery: Delivery): void {
+    this.#isMoved = true;
+    this.#outbound.finish(delivery);
+    this.pump();
+  }
+
+  /** The client may get more: everybody who waited goes on. */
+  pump(): void {
+    if (this.#isClosed || !this.#isStarted) return;
+    if (this.#resends.length > 0) return this.#resend();
+    if (!this.#mayDeliver()) return;
+    for (const reader of this.#lagging) {
+      reader.pump();
+      if (!reader.isBehind) this.#lagging.delete(reader);
+    }
+  }
+
+  proven(): void {
+    this.#outbound.prune();
+    this.pump();
+  }
+
+  /** Sends what an earlier connection left open again, in its order, within the window of this one. [MQTT5 4.6.0-1] */
+  #resend(): void {
+    if (this.#isResending) return;
+    this.#isResending = true;
+    this.#resendAll()
+      .catch(() => {
+        // The log does not answer: tick() tries again.
+      })
+      .finally(() => {
+        this.#isResending = false;
+        if (this.#resends.length === 0) this.pump();
+      });
+  }
+
+  async #resendAll(): Promise<void> {
+    const { log } = this.#options;
+    while (this.#resends.length > 0 && !this.#isClosed) {
+      const underWay = this.#outbound.inFlight - this.#resends.length;
+      const batch = this.#resends.slice(0, Math.min(RESENDS_AT_ONCE, this.#outbound.capacity - underWay));
+      // A window smaller than before: the rest follows as these are acknowledged.
+      if (batch.length === 0) return;
+      const records = await Promise.all(
+        batch.map(({ sequence, state }) => (state === 'released' ? undefined : log.readAt(sequence))),
+      );
+      if (this.#isClosed) return;
+      this.#resends.splice(0, batch.length);
+      for (const [index, delivery] of batch.entries()) this.#sendAgain(delivery, records[index]);
+    }
+  }
+
+  #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
+    const { outlet } = this.#options;
+    if (delivery.state === 'done') return;
+    if (delivery.state === 'released') return this.#release(delivery);
+    if (record === undefined || delivery.qos === 0) {
+      this.#options.counters.dropped.outOfRetention++;
+      return this.#outbound.finish(delivery);
+    }
+    const grant = this.#grantOfResend(record);
+    // No expiry any more: it was sent before. [MQTT5 4.3.3-7]
+    const packet = this.#encode(
+      record,
+      grant,
+      { qos: delivery.qos, packetId: delivery.packetId, isDuplicate: true },
+      0,
+    );
+    if (packet.length <= outlet.maximumPacketSize) this.#send(packet);
+    else this.#outbound.finish(delivery);
+  }
+
+  /** What its subscriptions say now; it may have been unsubscribed since. */
+  #grantOfResend(record: LogRecord): Grant {
+    for (const subscription of this.#subscriptions.values()) {
+      const grant = subscription.matches(record) ? subscription.grant(record, '') : undefined;
+      if (grant !== undefined) return grant;
+    }
+    return { qos: record.qos, retainAsPublished: false, identifiers: Buffer.alloc(0) };
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * The sessions of the clients that are connected to this node: found in the store or begun at CONNECT, written about once a second
+ * while they move, and handed back to the store when the connection ends.
+ */
+import { randomBytes } from 'node:crypto';
+import type { MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { Feeds } from './feeds.ts';
+import { sweepOrphans } from './orphans.ts';
+import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import { type Outlet, Session } from './session.ts';
+
+/** A session is written at most this often while it moves. */
+const TICK_MILLISECONDS = 1_000;
+/** Owners that race for one session: each failure means that another one has won. */
+const CLAIM_ATTEMPTS = 5;
+
+export interface SessionsOptions {
+  readonly log: MessageLog;
+  readonly store: SessionStore;
+  readonly lease: NodeLease;
+  readonly counters: Counters;
+  readonly clock: Clock;
+  /** Messages that a client may leave unacknowledged, whatever it says itself. */
+  readonly maximumWindow: number;
+}
+
+export interface OpenRequest {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly cleanStart: boolean;
+  /** As granted; 0 = ends with the connection. */
+  readonly expirySeconds: number;
+  readonly receiveMaximum: number;
+  readonly outlet: Outlet;
+  /** Another node has the session now. */
+  readonly fenced: () => void;
+}
+
+export interface OpenedSession {
+  /** Undefined: nothing is kept, and a session is made when it is needed ({@link Sessions.begin}). */
+  readonly session: Session | undefined;
+  /** Session Present. [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] */
+  readonly isPresent: boolean;
+}
+
+export class Sessions {
+  readonly feeds: Feeds;
+  readonly log: MessageLog;
+  readonly #options: SessionsOptions;
+  readonly #open = new Set<Session>();
+  readonly #stopTick: CancelTimer;
+  readonly #stopOrphans: CancelTimer;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.log = options.log;
+    this.feeds = new Feeds(options.log, options.counters, options.clock);
+    this.#stopTick = options.clock.every(TICK_MILLISECONDS, () => {
+      for (const session of this.#open) session.tick();
+    });
+    this.#stopOrphans = sweepOrphans({ ...options, failed: () => options.counters.logReadsFailed++ });
+  }
+
+  /** Past its lease a node serves nobody: others may have its sessions. `now` by the node's clock. */
+  mayServe(now: number): boolean {
+    return now <= this.#options.lease.deadline;
+  }
+
+  /** Sessions of connected clients that are or may get something to remember. */
+  get count(): number {
+    return this.#open.size;
+  }
+
+  get maximumRecordBytes(): number {
+    return this.#options.store.maximumBytes();
+  }
+
+  /**
+   * The session of a client that connects, in the order that CONNECT needs: what there was, the decision of Clean Start, and the
+   * record with this node as its owner, stored. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6]
+   */
+  async open(request: OpenRequest): Promise<OpenedSession> {
+    const { clientId, cleanStart, expirySeconds } = request;
+    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+      const stored = await this.#options.store.load(clientId);
+      const found = stored.record === undefined ? undefined : decodeRecord(stored.record);
+      const previous = cleanStart ? undefined : found;
+      if (previous === undefined && expirySeconds === 0) {
+        if (found !== undefined && !(await this.#options.store.remove(clientId, stored.revision))) continue;
+        return { session: undefined, isPresent: false };
+      }
+      const opened = await this.#claim(request, stored, previous, (found?.epoch ?? 0) + 1);
+      if (opened !== undefined) return opened;
+    }
+    throw new Error('the session changes its owner all the time');
+  }
+
+  /** A session that ends with its connection: all in memory. */
+  begin(request: OpenRequest): Session {
+    const session = this.#make(request, this.#newUid(), 1, '');
+    session.start();
+    return session;
+  }
+
+  /** The connection is over: resolves when the session is in the store or gone. */
+  async close(session: Session): Promise<void> {
+    this.#open.delete(session);
+    await session.close();
+  }
+
+  abandon(session: Session): void {
+    this.#open.delete(session);
+    session.abandon();
+  }
+
+  stop(): void {
+    this.#stopTick();
+    this.#stopOrphans();
+    this.feeds.stop();
+  }
+
+  /** Undefined: somebody else wrote first. */
+  async #claim(
+    request: OpenRequest,
+    stored: StoredSession,
+    previous: SessionRecord | undefined,
+    epoch: number,
+  ): Promise<OpenedSession | undefined> {
+    const { clientId, fenced } = request;
+    const { counters, log, store } = this.#options;
+    const { first, identity, last } = await log.state();
+    const session = this.#make(request, previous?.uid ?? this.#newUid(), epoch, identity);
+    if (previous !== undefined) session.restore(this.#fit(previous, { first, identity, last }));
+    const revision = await store
+      .save(clientId, encodeRecord(session.snapshot(0)), stored.revision, 0)
+      .catch((error: unknown) => {
+        this.abandon(session);
+        throw error;
+      });
+    if (revision === undefined) {
+      this.abandon(session);
+      return undefined;
+    }
+    if (previous !== undefined) counters.sessionsResumed++;
+    session.keep(
+      new RecordKeeper({ store, clientId, revision, fenced, snapshot: (writes) => session.snapshot(writes) }),
+    );
+    return { session, isPresent: previous !== undefined };
+  }
+
+  #make(request: OpenRequest, uid: string, epoch: number, logIdentity: string): Session {
+    const { counters, lease, log, maximumWindow } = this.#options;
+    const { clientId, expirySeconds, outlet, receiveMaximum, version } = request;
+    const session = new Session({
+      clientId,
+      version,
+      uid,
+      epoch,
+      owner: lease.incarnation,
+      logIdentity,
+      log,
+      feeds: this.feeds,
+      counters,
+      outlet,
+      window: Math.min(receiveMaximum, maximumWindow),
+      expirySeconds,
+    });
+    this.#open.add(session);
+    return session;
+  }
+
+  /** Positions of another log, or beyond the end of a log that was set back, mean nothing: the session starts where that log does. */
+  #fit(record: SessionRecord, state: { first: number; identity: string; last: number }): SessionRecord {
+    const { counters } = this.#options;
+    const isOther = record.log !== state.identity;
+    const lowest = Math.min(...record.subscriptions.flatMap(({ positions }) => positions), Number.POSITIVE_INFINITY);
+    const isSetBack = record.subscriptions.some(({ positions }) => positions.some((position) => position > state.last));
+    if (!isOther && !isSetBack) {
+      if (state.first > lowest + 1) counters.sessionsTruncated++;
+      return record;
+    }
+    counters.sessionsReset++;
+    const clamp = (position: number): number => (isOther ? 0 : Math.min(position, state.last));
+    return {
+      ...record,
+      subscriptions: record.subscriptions.map((subscription) => ({
+        ...subscription,
+        start: clamp(subscription.start),
+        positions: subscription.positions.map(clamp),
+      })),
+      // PUBREL is still owed; what it released is no message of this log.
+      outbound: record.outbound.filter(
+        ({ sequence, state: delivery }) => delivery === 'released' || (!isOther && sequence <= state.last),
+      ),
+      done: isOther ? [] : record.done.filter((sequence) => sequence <= state.last),
+    };
+  }
+
+  #newUid(): string {
+    return randomBytes(9).toString('base64url');
+  }
+}

@@ -1,0 +1,86 @@
+/** Takeovers in one process: when a claim resolves, everyone before it has let go. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { EmbeddedCluster } from '../../../src/embedded/cluster.ts';
+
+/** A connection that takes as long to close as the test wants. */
+function connection() {
+  let close: () => void = () => {};
+  let fail: (cause: Error) => void = () => {};
+  const closed = new Promise<void>((resolve, reject) => {
+    close = resolve;
+    fail = reject;
+  });
+  const state = { timesAsked: 0 };
+  const yielded = (): Promise<void> => {
+    state.timesAsked++;
+    return closed;
+  };
+  return { state, yielded, close, fail };
+}
+
+/** Whether a promise has resolved by the next turn of the loop. */
+async function isResolved(promise: Promise<unknown>): Promise<boolean> {
+  return Promise.race([promise.then(() => true), turn(false)]);
+}
+
+describe('embedded cluster', () => {
+  test('a claim on a client that nobody has resolves at once; a released one is nobody’s', async () => {
+    const cluster = new EmbeddedCluster();
+    const first = connection();
+    (await cluster.claim('a', first.yielded)).release();
+    assert.ok(await isResolved(cluster.claim('a', connection().yielded)));
+    assert.ok(await isResolved(cluster.claim('b', connection().yielded)));
+    assert.equal(first.state.timesAsked, 0);
+  });
+
+  test('a claim waits until the holder has let go, and asks it once', async () => {
+    const cluster = new EmbeddedCluster();
+    const first = connection();
+    await cluster.claim('a', first.yielded);
+    const claim = cluster.claim('a', connection().yielded);
+    assert.equal(first.state.timesAsked, 1);
+    assert.equal(await isResolved(claim), false);
+    first.close();
+    assert.ok(await isResolved(claim));
+    assert.equal(first.state.timesAsked, 1);
+  });
+
+  test('a claim that overtakes a waiting one waits for both, in whatever order they end', async () => {
+    const cluster = new EmbeddedCluster();
+    const [first, second, third] = [connection(), connection(), connection()];
+    await cluster.claim('a', first.yielded);
+    const secondClaim = cluster.claim('a', second.yielded);
+    const thirdClaim = cluster.claim('a', third.yielded);
+    assert.deepEqual([first.state.timesAsked, second.state.timesAsked], [1, 1]);
+    second.close();
+    assert.equal(await isResolved(thirdClaim), false);
+    first.close();
+    assert.ok(await isResolved(secondClaim));
+    assert.ok(await isResolved(thirdClaim));
+  });
+
+  test('releasing a claim that was overtaken leaves the later one in place', async () => {
+    const cluster = new EmbeddedCluster();
+    const [first, second, third] = [connection(), connection(), connection()];
+    const firstClaim = await cluster.claim('a', first.yielded);
+    first.close();
+    await cluster.claim('a', second.yielded);
+    firstClaim.release();
+    second.close();
+    await cluster.claim('a', third.yielded);
+    assert.equal(second.state.timesAsked, 1);
+  });
+
+  test('a holder that fails to let go fails the claim, and the client can be claimed again', async () => {
+    const cluster = new EmbeddedCluster();
+    const [first, second] = [connection(), connection()];
+    await cluster.claim('a', first.yielded);
+    const claim = cluster.claim('a', second.yielded);
+    first.fail(new Error('not closed'));
+    await assert.rejects(claim, /not closed/);
+    assert.ok(await isResolved(cluster.claim('a', connection().yielded)));
+    assert.equal(second.state.timesAsked, 0);
+  });
+});
