@@ -14,10 +14,12 @@ import { subjectMatches } from './subject.ts';
 const PAGE_BYTES = 256 * 1024;
 const READ_MILLISECONDS = 1_000;
 const READS_AT_ONCE = 16;
-/** Waiting reads from which on one shared read serves them, and its size. */
+/** Waiting reads from which on one shared read serves them. */
 const SHARED_READS = 16;
-const SHARED_MESSAGES = 4_096;
-const SHARED_BYTES = 1024 * 1024;
+/** Size of a shared read: large, so that each of many readers gets several messages of it and its socket one write for them. */
+const SHARED_MESSAGES = 32_768;
+const SHARED_BYTES = 8 * 1024 * 1024;
+const SHARED_MILLISECONDS = 5_000;
 /** A shared read walks over everything: worth it for so many messages per waiting read. */
 const SHARED_DISTANCE = 1_000;
 
@@ -39,6 +41,12 @@ interface WaitingRead {
   readonly limit: number;
   readonly resolve: (page: LogPage) => void;
   readonly reject: (error: unknown) => void;
+}
+
+interface PageSize {
+  readonly limit: number;
+  readonly bytes: number;
+  readonly timeoutMs: number;
 }
 
 /** What one batched direct get has brought. */
@@ -103,7 +111,11 @@ export class LogReader {
 
   async #share(): Promise<void> {
     const lowest = this.#lowest();
-    const batch = await this.#fetch('>', lowest, SHARED_MESSAGES, SHARED_BYTES);
+    const batch = await this.#fetch('>', lowest, {
+      limit: SHARED_MESSAGES,
+      bytes: SHARED_BYTES,
+      timeoutMs: SHARED_MILLISECONDS,
+    });
     // Reads that have come meanwhile may begin before it: they wait. Nothing behind the lowest: whoever waits there asks the leader.
     const served = this.#waiting.filter(({ after }) => after === lowest || (after > lowest && after < batch.upTo));
     this.#waiting = this.#waiting.filter((read) => !served.includes(read));
@@ -131,12 +143,13 @@ export class LogReader {
   }
 
   async #readAlone({ after, limit, pattern }: WaitingRead): Promise<LogPage> {
+    const page = { limit, bytes: PAGE_BYTES, timeoutMs: READ_MILLISECONDS };
     try {
-      return await this.#fetch(pattern.key, after, limit, PAGE_BYTES);
+      return await this.#fetch(pattern.key, after, page);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       // A replica that is frozen or gone: any other one, then the leader, message by message.
-      return await this.#fetch(pattern.key, after, limit, PAGE_BYTES).catch(() => this.#askLeader(pattern, after));
+      return await this.#fetch(pattern.key, after, page).catch(() => this.#askLeader(pattern, after));
     }
   }
 
@@ -145,7 +158,7 @@ export class LogReader {
     return next === undefined ? { records: [], upTo: after } : { records: [next], upTo: next.sequence };
   }
 
-  async #fetch(key: string, after: number, limit: number, bytes: number): Promise<Batch> {
+  async #fetch(key: string, after: number, { bytes, limit, timeoutMs }: PageSize): Promise<Batch> {
     const { counters, isAlone, knownLast, records, requests } = this.#options;
     const last = knownLast();
     const batch: Batch = { subjects: [], records: [], upTo: after };
@@ -166,7 +179,7 @@ export class LogReader {
       }
       return false;
     };
-    await requests.collect(`$JS.API.DIRECT.GET.${LOG_STREAM}`, JSON.stringify(query), take, READ_MILLISECONDS);
+    await requests.collect(`$JS.API.DIRECT.GET.${LOG_STREAM}`, JSON.stringify(query), take, timeoutMs);
     return batch;
   }
 }

@@ -29,7 +29,7 @@ export async function startPeers(): Promise<Peer[]> {
   const folder = mkdtempSync(join(tmpdir(), 'supermq-bench-'));
   const binary = await natsServerBinary();
   const peers = [
-    await startEdge(binary),
+    await startEdge(binary, folder),
     ...(await startMosquitto(folder)),
     await startAedes(),
     await startNatsMqtt(binary, folder),
@@ -38,9 +38,18 @@ export async function startPeers(): Promise<Peer[]> {
   return peers;
 }
 
-async function startEdge(binary: string): Promise<Peer> {
+async function startEdge(binary: string, folder: string): Promise<Peer> {
   const natsPort = await freePort();
-  const natsPid = start(OTHER_CORE, binary, ['-a', '127.0.0.1', '-p', String(natsPort)]);
+  const natsPid = start(OTHER_CORE, binary, [
+    '-a',
+    '127.0.0.1',
+    '-p',
+    String(natsPort),
+    '-js',
+    '-sd',
+    join(folder, 'edge'),
+  ]);
+  await listening(natsPort);
   const port = await freePort();
   const env = {
     SUPERMQ_MQTT_TCP_HOST: '127.0.0.1',
