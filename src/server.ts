@@ -226,13 +226,22 @@ class Node implements RunningServer {
           void this.#connections.closeAll(Reason.serverBusy);
         });
       },
-      connected: () => this.#cancelLease?.(),
+      connected: () => {
+        this.#cancelLease?.();
+        this.#sessions?.reconnected();
+      },
     };
   }
 
   /** Other nodes may have the sessions by now: clients are closed, and find a node that works. */
   #leaseLost(): void {
     this.counters.leasesLost++;
+    void this.#connections.closeAll(Reason.serverBusy);
+  }
+
+  /** Clients come back, and their sessions begin where the new log does. */
+  #logReplaced(): void {
+    this.#options.log.error({ event: 'log.replaced' }, 'The log was made anew or set back: closing all clients');
     void this.#connections.closeAll(Reason.serverBusy);
   }
 
@@ -245,6 +254,7 @@ class Node implements RunningServer {
       lease,
       counters: this.counters,
       clock,
+      logReplaced: () => this.#logReplaced(),
       maximumWindow: config.limits.maxInFlightPerClient,
     });
   }

@@ -56,7 +56,7 @@ export class NatsLog implements MessageLog {
   readonly #publisher: LogPublisher;
   readonly #flush: SharedRoundTrip<void>;
   readonly #state: SharedRoundTrip<LogState>;
-  /** Highest sequence that the leader has told of. */
+  /** Last sequence, as the leader told last. */
   #knownLast = 0;
   /** NATS's clock less ours, milliseconds. */
   #clockOffset = 0;
@@ -186,7 +186,8 @@ export class NatsLog implements MessageLog {
     const asked = this.#options.clock.wall();
     const { created, state, ts } = await this.#options.control.api<StreamInfo>(`STREAM.INFO.${LOG_STREAM}`);
     if (ts !== undefined) this.#clockOffset = Date.parse(ts) - (asked + this.#options.clock.wall()) / 2;
-    this.#knownLast = Math.max(this.#knownLast, state.last_seq);
+    // Not the highest ever: a log that was made anew or set back begins lower.
+    this.#knownLast = state.last_seq;
     // An empty stream says first_seq 0 or last_seq + 1.
     const first = state.messages === 0 ? state.last_seq + 1 : state.first_seq;
     return { identity: created, first, last: state.last_seq };

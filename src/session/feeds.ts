@@ -28,12 +28,17 @@ export class Feeds {
   readonly #counters: Counters;
   readonly #held = new Map<string, Held>();
   readonly #stopSweep: CancelTimer;
+  readonly #replaced: () => void;
+  /** Of the log that the feeds' positions are of. */
+  #identity: string | undefined;
   /** Feeds whose look is due, in order. */
   readonly #due = new Set<Held>();
   #looking = 0;
   #last = 0;
 
-  constructor(log: MessageLog, counters: Counters, clock: Clock) {
+  /** `replaced`: the log is another one, or was set back; positions mean nothing any more. */
+  constructor(log: MessageLog, counters: Counters, clock: Clock, replaced: () => void) {
+    this.#replaced = replaced;
     this.#log = log;
     this.#counters = counters;
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
@@ -60,6 +65,7 @@ export class Feeds {
     const held = { feed, holders: 1, age: QUIET_SWEEPS - UNPROVEN_SWEEPS, isDue: false };
     this.#held.set(pattern.key, held);
     this.#open(feed);
+    if (this.#identity === undefined) this.#sweep();
     return feed;
   }
 
@@ -101,8 +107,11 @@ export class Feeds {
   #sweep(): void {
     if (this.#held.size === 0 && this.#last > 0) return;
     this.#log.state().then(
-      ({ last }) => {
+      ({ identity, last }) => {
+        const isReplaced = (this.#identity ?? identity) !== identity || last < this.#last;
+        this.#identity = identity;
         this.#last = last;
+        if (isReplaced) return this.#replaced();
         for (const held of this.#held.values()) this.#age(held, last);
       },
       () => {

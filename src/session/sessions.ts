@@ -15,6 +15,8 @@ import { type Outlet, Session } from './session.ts';
 
 /** A session is written at most this often while it moves. */
 const TICK_MILLISECONDS = 1_000;
+/** Sessions verified per tick after NATS was away. */
+const VERIFIED_PER_TICK = 2_000;
 /** Owners that race for one session: each failure means that another one has won. */
 const CLAIM_ATTEMPTS = 5;
 
@@ -24,6 +26,8 @@ export interface SessionsOptions {
   readonly lease: NodeLease;
   readonly counters: Counters;
   readonly clock: Clock;
+  /** The log is another one, or was set back: whoever reads it has to begin anew. */
+  readonly logReplaced: () => void;
   /** Messages that a client may leave unacknowledged, whatever it says itself. */
   readonly maximumWindow: number;
 }
@@ -54,15 +58,23 @@ export class Sessions {
   readonly #open = new Set<Session>();
   readonly #stopTick: CancelTimer;
   readonly #stopOrphans: CancelTimer;
+  /** Not written since NATS was away. */
+  #unverified: Session[] = [];
 
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.log = options.log;
-    this.feeds = new Feeds(options.log, options.counters, options.clock);
+    this.feeds = new Feeds(options.log, options.counters, options.clock, options.logReplaced);
     this.#stopTick = options.clock.every(TICK_MILLISECONDS, () => {
       for (const session of this.#open) session.tick();
+      for (const session of this.#unverified.splice(0, VERIFIED_PER_TICK)) session.save(nothing);
     });
     this.#stopOrphans = sweepOrphans({ ...options, failed: () => options.counters.logReadsFailed++ });
+  }
+
+  /** NATS was away: other nodes may have taken sessions over meanwhile. A write tells, and is owed anyway. */
+  reconnected(): void {
+    this.#unverified = [...this.#open];
   }
 
   /** Past its lease a node serves nobody: others may have its sessions. `now` by the node's clock. */
@@ -204,3 +216,5 @@ export class Sessions {
     return randomBytes(9).toString('base64url');
   }
 }
+
+function nothing(): void {}
