@@ -3,6 +3,7 @@
  * claim the client id in the cluster (the old connection is closed by then) → CONNACK.
  */
 import { randomUUID } from 'node:crypto';
+import type { Claim } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
@@ -25,27 +26,48 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   sender.hasProperties = packet.version === 5;
   sender.maximumPacketSize = packet.maximumPacketSize;
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
+  connection.will = will;
+  const accepting = accept(connection, packet, clientId, claim);
+  // Who takes the client over from here on waits until what this connection has opened is given back.
+  connection.ended = accepting.catch(() => {});
+  return accepting;
+}
+
+/** The client id is ours: its session, then CONNACK. What was opened is given back when the connection does not live to see it. */
+async function accept(connection: Connection, packet: ConnectPacket, clientId: string, claim: Claim): Promise<void> {
+  const { node } = connection;
   let opened: OpenedSession | undefined;
   try {
     if (!connection.isClosed) opened = await openSession(connection, packet, clientId);
-  } catch (cause) {
+    if (!connection.isClosed) return finishConnect(connection, packet, { clientId, claim, opened });
+    if (opened?.session !== undefined) await node.sessions?.close(opened.session);
     claim.release();
+  } catch (cause) {
+    if (opened?.session !== undefined) await node.sessions?.close(opened.session);
+    claim.release();
+    if (opened !== undefined) throw cause;
     // The store does not answer: the client may try elsewhere, or later.
     throw new MqttError(Reason.serverUnavailable, 'the session cannot be read or written', { cause });
   }
+}
+
+interface Accepted {
+  readonly clientId: string;
+  readonly claim: Claim;
+  readonly opened: OpenedSession | undefined;
+}
+
+/** CONNACK, and what the session has waited with goes out behind it. [MQTT5 3.2.0-1] [MQTT311 3.2.0-1] */
+function finishConnect(connection: Connection, packet: ConnectPacket, { claim, clientId, opened }: Accepted): void {
+  const { node } = connection;
   const session = opened?.session;
-  if (connection.isClosed) {
-    if (session !== undefined) await node.sessions?.close(session);
-    return claim.release();
-  }
-  connection.will = will;
-  node.counters.connectsAccepted++;
-  if (session !== undefined) restoreSubscriptions(connection, session);
   const keepAliveSeconds = enforcedKeepAlive(packet.keepAliveSeconds, node.limits.maximumKeepAliveSeconds);
   const sessionPresent = opened?.isPresent === true;
-  connection.send(
-    encodeConnack(packet.version, connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent })),
-  );
+  const options = connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent });
+  const connack = encodeConnack(packet.version, options);
+  node.counters.connectsAccepted++;
+  if (session !== undefined) restoreSubscriptions(connection, session);
+  connection.send(connack);
   const { receiveMaximum, sessionExpirySeconds: requestedExpirySeconds, version } = packet;
   const client = { id: clientId, version, requestedExpirySeconds, receiveMaximum, claim };
   connection.connected(client, keepAliveSeconds, session);
@@ -66,6 +88,7 @@ function openSession(
     expirySeconds: grantedExpiry(connection, packet),
     outlet: connection.sender,
     fenced: () => connection.fenced(),
+    isGone: () => connection.isClosed,
   });
 }
 

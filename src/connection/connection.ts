@@ -161,6 +161,7 @@ export class Connection implements TransportEvents {
     this.#lastPacketAt = this.node.clock.now();
     this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
     this.node.connections.connected();
+    if (this.hasNoLocal) this.sender.origin = this.origin; // of a resumed session
     session?.start();
     if (this.framer.pendingBytes > EARLY_BYTES) this.transport.resume();
     if (this.framer.pendingBytes > 0) this.#process();
@@ -315,6 +316,7 @@ export class Connection implements TransportEvents {
       receiveMaximum: client.receiveMaximum,
       outlet: sender,
       fenced: () => this.fenced(),
+      isGone: () => this.isClosed,
     });
     this.#keepSession(session);
     return session;

@@ -77,8 +77,12 @@ export class Intake {
   /** Not answered yet, in the client's order; those before `#answered` are. */
   #waiting: Place[] = [];
   #answered = 0;
+  /** Of those not answered, messages of QoS 1; those of QoS 2 are in the session. */
+  #waitingOnce = 0;
   #heldBytes = 0;
   #isPaused = false;
+  /** Packets of an earlier node, looked for one after the other. */
+  #recovering: Promise<void> | undefined;
 
   constructor(connection: Connection) {
     this.#connection = connection;
@@ -114,28 +118,38 @@ export class Intake {
     const packet = session.inbound.begin(packetId, feeds.position, log.now());
     const incoming = this.#enqueue(publish, route, packet.messageId);
     // The map from packet id to message id is durable before the message is.
-    session.save(() => this.#store(incoming));
+    session.save(() => this.#storeInOrder(incoming));
   }
 
   /** An earlier node had the packet: it may have stored it, and the log may have forgotten the message id since. */
   #recover(known: InboundPacket, publish: IncomingPublish, route: Route): void {
-    known.state = 'storing';
+    this.#connection.session.inbound.comesAgain(known);
     const incoming = this.#enqueue(publish, route, known.messageId);
-    findMessage(sessionsOf(this.#connection).log, route.name, known).then(
-      (isStored) => {
-        if (!isStored) return this.#store(incoming);
-        incoming.answer = 'stored';
-        this.#answerSettled();
-      },
-      // Not answered: the client is closed and tries again.
-      () => this.#connection.close(Reason.serverBusy),
-    );
+    const recover = async (): Promise<void> => {
+      if (!(await findMessage(sessionsOf(this.#connection).log, route.name, known))) return this.#store(incoming);
+      incoming.answer = 'stored';
+      this.#answerSettled();
+    };
+    const previous = this.#recovering ?? Promise.resolve();
+    // Not answered: the client is closed and tries again.
+    const recovering = previous.then(recover).catch(() => this.#connection.close(Reason.serverBusy));
+    this.#recovering = recovering;
+    void recovering.then(() => {
+      if (this.#recovering === recovering) this.#recovering = undefined;
+    });
+  }
+
+  /** Not before those that an earlier node had and that are still being looked for. */
+  #storeInOrder(incoming: Incoming): void {
+    if (this.#recovering === undefined) this.#store(incoming);
+    else void this.#recovering.then(() => this.#store(incoming));
   }
 
   #enqueue(publish: IncomingPublish, route: Route, messageId: string): Incoming {
     const incoming = new Incoming(this, publish, route, messageId);
     const count = this.#waiting.length - this.#answered + 1;
-    const underWay = publish.qos === 1 ? count : Math.max(count, this.#connection.session.inbound.size);
+    if (publish.qos === 1) this.#waitingOnce++;
+    const underWay = this.#waitingOnce + (this.#connection.sessionIfMade?.inbound.underWay ?? 0);
     if (this.#isVersion5 && underWay > this.#maximum)
       throw new MqttError(Reason.receiveMaximumExceeded, `more than ${this.#maximum} messages without acknowledgement`); // [MQTT5 §3.2.2.3.3]
     this.#waiting.push(incoming);
@@ -148,13 +162,14 @@ export class Intake {
   #answerAtOnce(packetId: number, qos: 1 | 2, answer: Answer): void {
     if (answer === 'forbidden') this.#connection.node.counters.dropped.forbiddenTopic++;
     this.#waiting.push({ packetId, qos, answer, heldBytes: 0 });
+    if (this.#waiting.length - this.#answered >= this.#maximum) this.#pause();
     this.#answerSettled();
   }
 
   #store(incoming: Incoming): void {
     const sessions = sessionsOf(this.#connection);
     // Of a paused node that wakes: the client is elsewhere, and has sent it there again.
-    if (!sessions.mayServe(this.#connection.node.clock.now())) return;
+    if (!sessions.mayServe(this.#connection.node.clock.now())) return this.#connection.close(Reason.serverBusy);
     sessions.log.publish(incoming);
   }
 
@@ -177,6 +192,7 @@ export class Intake {
       if (next?.answer === undefined) break;
       this.#answered++;
       this.#heldBytes -= next.heldBytes;
+      if (next instanceof Incoming && next.qos === 1) this.#waitingOnce--;
       this.#finish(next, next.answer);
     }
     if (this.#answered > 64 || this.#answered === this.#waiting.length) {

@@ -13,6 +13,7 @@ import type { Connection } from './connection.ts';
 /** SUBSCRIBE packets of one client that may wait for their SUBACK; a client that sends more breaks its flow. */
 const PENDING_SUBSCRIBES = 1_024;
 const HIGHEST_GRANTED = 2;
+const RETRY_MILLISECONDS = 500;
 
 export function subscribe(connection: Connection, packet: SubscribePacket): void {
   connection.pendingSubscribes ??= new Set();
@@ -34,7 +35,7 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
       pendingSubscribes.delete(packet.packetId);
       answer(connection, packet, codes);
     },
-    (error: unknown) => connection.fail(error),
+    (error: unknown) => connection.fail(error), // closed meanwhile: nothing is left to do
   );
 }
 
@@ -53,6 +54,18 @@ export function unsubscribe(connection: Connection, packet: UnsubscribePacket): 
 
 /** Resolves when what is published from now on reaches the client, and when nothing that dies can make it forget the subscriptions. */
 async function inEffect(connection: Connection): Promise<void> {
+  for (;;) {
+    try {
+      return await confirmed(connection);
+    } catch (error) {
+      // The backplane does not answer (an election takes seconds): the SUBACK waits with the client.
+      if (connection.isClosed) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+  }
+}
+
+async function confirmed(connection: Connection): Promise<void> {
   const { bus, sessions } = connection.node;
   const session = connection.sessionIfMade;
   if (sessions === undefined || session === undefined) return bus.confirm();
@@ -63,7 +76,7 @@ async function inEffect(connection: Connection): Promise<void> {
 /** Where the log is once the subscriptions are known to the server: they begin there. */
 async function beginAtEnd({ node: { sessions } }: Connection, session: Session): Promise<void> {
   if (sessions === undefined) return;
-  await sessions.log.confirm();
+  await session.following();
   session.begin((await sessions.log.state()).last);
 }
 

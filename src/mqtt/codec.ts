@@ -123,7 +123,8 @@ export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, body
 /** CONNACK that accepts a client. [MQTT5 3.1.4-5] [MQTT311 3.1.4-4] */
 export function encodeConnack(version: ProtocolVersion, options: ConnackOptions): Buffer {
   const { sessionPresent } = options;
-  if (version !== 5) return sessionPresent ? connackSessionPresent : connackAccepted;
+  // In MQTT 3.1 that byte is reserved.
+  if (version !== 5) return sessionPresent && version === 4 ? connackSessionPresent : connackAccepted;
   const properties = connackProperties(options);
   return generate({ cmd: 'connack', reasonCode: 0, sessionPresent, properties }, { protocolVersion: 5 });
 }

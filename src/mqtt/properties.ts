@@ -67,15 +67,15 @@ export function scanPublishProperties(buffer: Buffer, start: number, end: number
 }
 
 /**
- * A copy of a checked block of PUBLISH properties in which the Message Expiry Interval is `waitedSeconds` less; the block itself when it
- * has none. [MQTT5 3.3.2-6]
+ * A copy of a checked block of PUBLISH properties in which the Message Expiry Interval is `waitedSeconds` less, at least 1; the block
+ * itself when it has none. [MQTT5 3.3.2-6]
  */
 export function withRemainingExpiry(block: Buffer, waitedSeconds: number): Buffer {
   const scan = new PropertyScan(blockReader(block, 0, block.length), PacketType.publish);
   while (scan.next()) {
     if (scan.name !== 'messageExpiryInterval') continue;
     const aged = Buffer.from(block);
-    aged.writeUInt32BE(Math.max(0, scan.value - waitedSeconds), scan.start + 1);
+    aged.writeUInt32BE(Math.max(1, scan.value - waitedSeconds), scan.start + 1);
     return aged;
   }
   return block;

@@ -126,7 +126,11 @@ async function openStores(
   const log = new NatsLog({ feed, control: requests, subjects, counters, clock, events, replicas: options.replicas });
   // Before any live message: what the leader knows is the measure of what is plausible.
   await log.state();
-  const { leaseLost: lost, leaseSeconds: seconds, nodeId, signal } = options;
+  const { leaseSeconds: seconds, nodeId, signal } = options;
+  const lost = (): void => {
+    log.abandonPublishes();
+    options.leaseLost();
+  };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
   return { log, sessions: new NatsSessionStore(requests), lease, requests };

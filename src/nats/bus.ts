@@ -51,6 +51,7 @@ export class NatsBus implements Bus {
   #probed = 0;
   #confirmed = 0;
   #isHoldingBack = false;
+  #maximumPayload: number;
   readonly #flushes = new SharedRoundTrip(() => this.#flush());
   #reconnected: Array<() => void> = [];
   /** By origin. */
@@ -58,6 +59,7 @@ export class NatsBus implements Bus {
 
   constructor(options: NatsBusOptions) {
     this.#connection = options.connection;
+    this.#maximumPayload = options.connection.info?.max_payload ?? 0;
     this.#subjects = options.subjects;
     this.#counters = options.counters;
     this.#events = options.events;
@@ -78,7 +80,9 @@ export class NatsBus implements Bus {
   }
 
   maximumPacketSize(): number {
-    return (this.#connection.info?.max_payload ?? 0) - HEADROOM_BYTES;
+    // Unknown while the library dials: the last server's is the best guess then.
+    this.#maximumPayload = this.#connection.info?.max_payload ?? this.#maximumPayload;
+    return this.#maximumPayload - HEADROOM_BYTES;
   }
 
   publish(route: NatsRoute, payload: Uint8Array, extras: Extras | undefined): boolean {

@@ -57,6 +57,7 @@ export class Requests {
   readonly #questions = new Map<number, Question>();
   readonly #stopSweep: CancelTimer;
   #next = 1;
+  #isClosed = false;
 
   constructor(connection: NatsConnection, clock: Clock) {
     this.connection = connection;
@@ -93,9 +94,14 @@ export class Requests {
   collect(subject: string, data: string, take: (message: Msg) => boolean, timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const answered = (message: Msg): boolean => {
-        const isLast = take(message);
-        if (isLast) resolve();
-        return isLast;
+        try {
+          if (!take(message)) return false;
+          resolve();
+        } catch (error) {
+          // Thrown into the library, it would end the connection of everybody.
+          reject(error);
+        }
+        return true;
       };
       this.#ask({ subject, data, headers: undefined, timeoutMs }, answered, reject);
     });
@@ -131,7 +137,9 @@ export class Requests {
       failed(new UnavailableError(`connection lost while asking ${subject}`));
   }
 
+  /** What is asked from now on is rejected too: nobody would give it up. */
   close(): void {
+    this.#isClosed = true;
     this.#stopSweep();
     this.disconnected();
   }
@@ -146,7 +154,7 @@ export class Requests {
     answered: Question['answered'],
     failed: Question['failed'],
   ): void {
-    if (this.connection.isClosed()) return failed(new UnavailableError('the connection is closed'));
+    if (this.#isClosed || this.connection.isClosed()) return failed(new UnavailableError('the connection is closed'));
     const number = this.#next++;
     this.#questions.set(number, { subject, deadline: this.#clock.now() + timeoutMs, answered, failed });
     const reply = `${this.#inbox}.${number}`;

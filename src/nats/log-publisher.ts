@@ -27,8 +27,8 @@ const HEADER_ALLOWANCE = 512;
 
 /** Answers of JetStream that mean: not now. */
 const TEMPORARY_CODES: ReadonlySet<number> = new Set([429, 503]);
-/** No space: maximum bytes, maximum messages, resources. */
-const FULL_CODES: ReadonlySet<number> = new Set([10_077, 10_047, 10_028, 10_023, 10_122, 10_076]);
+/** No space: maximum bytes or messages of the stream, of the account, of the server; some of them come with 503. */
+const FULL_CODES: ReadonlySet<number> = new Set([10_077, 10_002, 10_047, 10_028, 10_023, 10_122]);
 const TOO_LARGE_CODES: ReadonlySet<number> = new Set([10_054, 10_097]);
 
 interface Flight {
@@ -61,6 +61,9 @@ export class LogPublisher {
   #out = 0;
   #next = 1;
   #isConnected = true;
+  /** Number of the message that goes alone after trouble: the others follow when it is settled. */
+  #probe = 0;
+  #maximumPayload = 0;
   /** Waits until nothing is out, then for a pause, then sends again. */
   #isRecovering = false;
   #pause = FIRST_PAUSE_MILLISECONDS;
@@ -73,6 +76,7 @@ export class LogPublisher {
   constructor(options: LogPublisherOptions) {
     this.#options = options;
     const { clock, connection } = options;
+    this.#maximumPayload = connection.info?.max_payload ?? 0;
     const prefix = this.#inbox.length + 1;
     connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {
@@ -94,6 +98,7 @@ export class LogPublisher {
 
   disconnected(): void {
     this.#isConnected = false;
+    this.#probe = 0;
     for (const flight of this.#flights.values()) this.#giveUp(flight);
     this.#recover();
   }
@@ -109,10 +114,27 @@ export class LogPublisher {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
+  /** What was taken is neither sent again nor settled: other nodes answer for its clients now. */
+  abandon(): void {
+    const wasFull = this.#waiting > 0;
+    this.#flights.clear();
+    this.#queue = [];
+    this.#queueStart = 0;
+    this.#bytes = 0;
+    this.#out = 0;
+    this.#probe = 0;
+    // No answer will end the recovery: there is nothing left to be answered.
+    if (this.#isRecovering) this.#resendWhenQuiet();
+    this.#tellIdle();
+    if (wasFull) this.#options.writable();
+  }
+
   close(): void {
     this.#stopSweep();
     this.#cancelPause?.();
     this.#isConnected = false;
+    // What is published from now on waits, for nothing: the connection may be closed already.
+    this.#isRecovering = true;
   }
 
   get #waiting(): number {
@@ -128,6 +150,7 @@ export class LogPublisher {
   }
 
   #launch(message: LogPublish): void {
+    if (!this.#fits(message)) return message.settled('tooLarge', 0);
     const number = this.#next++;
     const bytes = message.payload.length + (message.extras?.properties.length ?? 0) + HEADER_ALLOWANCE;
     const flight: Flight = { message, bytes, number, sentAt: 0, isOut: false };
@@ -152,7 +175,9 @@ export class LogPublisher {
   /** The server closes the whole connection on a message that it finds too large. */
   #fits({ extras, payload }: LogPublish): boolean {
     const properties = Math.ceil((extras?.properties.length ?? 0) / 3) * 4;
-    return payload.length + properties + HEADER_ALLOWANCE <= (this.#options.connection.info?.max_payload ?? 0);
+    // Unknown while the library dials: the last server's is the best guess then.
+    this.#maximumPayload = this.#options.connection.info?.max_payload ?? this.#maximumPayload;
+    return payload.length + properties + HEADER_ALLOWANCE <= this.#maximumPayload;
   }
 
   #headersOf({ expirySeconds, extras, messageId, qos }: LogPublish): MsgHdrs | undefined {
@@ -161,7 +186,7 @@ export class LogPublisher {
     let lines = qos === 2 ? `${QOS_HEADER}: 2\r\n` : '';
     if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
     if (extras?.retain === true) lines += `${RETAIN_HEADER}: 1\r\n`;
-    if (!hasProperties && messageId === '') return this.#cachedHeaders(lines);
+    if (!hasProperties && messageId === '' && expirySeconds === undefined) return this.#cachedHeaders(lines);
     if (hasProperties) lines += `${PROPERTIES_HEADER}: ${extras.properties.toString('base64')}\r\n`;
     if (messageId !== '') lines += `Nats-Msg-Id: ${messageId}\r\n`;
     if (expirySeconds !== undefined) lines += `Nats-TTL: ${expirySeconds + TTL_MARGIN_SECONDS}\r\n`;
@@ -183,16 +208,19 @@ export class LogPublisher {
     if (flight === undefined) return;
     const { data } = message;
     const sequence = sequenceOf(data);
-    if (sequence > 0) {
-      if (hasDuplicate(data)) this.#options.duplicate(sequence);
-      this.#pause = FIRST_PAUSE_MILLISECONDS;
-      this.#settle(flight, 'stored', sequence);
-    } else this.#refused(flight, data);
+    if (sequence > 0) return this.#stored(flight, sequence);
+    const { duplicate, error, seq = 0 } = answerOf(data);
+    if (error !== undefined || seq === 0) return this.#refused(flight, error ?? { code: 500 });
+    if (duplicate === true) this.#options.duplicate(seq);
+    this.#stored(flight, seq);
   }
 
-  /** An empty answer is "no responders": the stream has no leader. */
-  #refused(flight: Flight, data: Uint8Array): void {
-    const error = data.length === 0 ? { code: 503 } : errorOf(data);
+  #stored(flight: Flight, sequence: number): void {
+    this.#pause = FIRST_PAUSE_MILLISECONDS;
+    this.#settle(flight, 'stored', sequence);
+  }
+
+  #refused(flight: Flight, error: PublishError): void {
     if (TEMPORARY_CODES.has(error.code) && !FULL_CODES.has(error.err_code ?? 0)) {
       this.#giveUp(flight);
       this.#recover();
@@ -209,8 +237,13 @@ export class LogPublisher {
       this.#out--;
     }
     flight.message.settled(outcome, sequence);
-    if (this.#isRecovering) this.#resendWhenQuiet();
+    if (flight.number === this.#probe) this.#resendRest();
+    else if (this.#isRecovering) this.#resendWhenQuiet();
     else this.#launchQueued();
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
     if (this.#isIdle) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
@@ -247,12 +280,29 @@ export class LogPublisher {
     if (this.#out > 0 || !this.#isConnected || this.#cancelPause !== undefined) return;
     this.#cancelPause = this.#options.clock.after(this.#pause, () => {
       this.#cancelPause = undefined;
-      if (!this.#isConnected) return;
-      this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MILLISECONDS);
-      this.#isRecovering = false;
-      for (const flight of [...this.#flights.values()]) if (!flight.isOut) this.#send(flight);
-      this.#launchQueued();
+      // Something may be under way again: its answer calls for the next pause.
+      if (this.#isConnected && this.#out === 0) this.#resend();
     });
+  }
+
+  /** The oldest goes alone: if it is refused again, none behind it must have been stored. */
+  #resend(): void {
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MILLISECONDS);
+    for (const flight of this.#flights.values()) {
+      if (flight.isOut) continue;
+      this.#probe = flight.number;
+      return this.#send(flight);
+    }
+    this.#resendRest();
+  }
+
+  /** Nothing new before the last of them: a message that settles meanwhile, too large for another server, must let none overtake. */
+  #resendRest(): void {
+    this.#probe = 0;
+    for (const flight of [...this.#flights.values()]) if (!flight.isOut) this.#send(flight);
+    this.#isRecovering = false;
+    this.#launchQueued();
+    this.#tellIdle();
   }
 
   #sweep(): void {
@@ -269,24 +319,19 @@ export class LogPublisher {
   }
 }
 
-/** `{"stream":"SMQ_LOG","seq":123}` with or without more behind it; 0 for every other answer. */
+/** Position in `{"stream":"SMQ_LOG","seq":123}`, with a domain or without; 0 for every other answer. Read from behind. */
 function sequenceOf(data: Uint8Array): number {
   // 0x73 0x74: the key `stream` comes first in an acknowledgement and only there
   if (data[2] !== 0x73 || data[3] !== 0x74) return 0;
-  let at = 10;
-  // behind the name of the stream: ","seq":
-  while (at < data.length && data[at] !== 0x2c) at++;
-  at += 7;
+  let at = data.length - 2;
   let sequence = 0;
-  for (let digit = data[at] ?? 0; digit >= 0x30 && digit <= 0x39; digit = data[++at] ?? 0) {
-    sequence = sequence * 10 + digit - 0x30;
-  }
-  return sequence;
+  for (let place = 1; isDigit(data[at]); place *= 10) sequence += ((data[at--] ?? 0) - 0x30) * place;
+  // the last letters of `"seq":`
+  return data[at] === 0x3a && data[at - 1] === 0x22 && data[at - 2] === 0x71 ? sequence : 0;
 }
 
-/** An acknowledgement is short unless it says that the message was there before, or names a domain. */
-function hasDuplicate(data: Uint8Array): boolean {
-  return data.length > 45 && Buffer.from(data).includes('"duplicate":');
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39;
 }
 
 interface PublishError {
@@ -294,13 +339,20 @@ interface PublishError {
   readonly err_code?: number;
 }
 
-function errorOf(data: Uint8Array): PublishError {
+interface PublishAnswer {
+  readonly seq?: number;
+  readonly duplicate?: boolean;
+  readonly error?: PublishError;
+}
+
+/** An empty answer is "no responders": the stream has no leader. */
+function answerOf(data: Uint8Array): PublishAnswer {
+  if (data.length === 0) return { error: { code: 503 } };
   try {
-    const { error } = JSON.parse(Buffer.from(data).toString()) as { error?: PublishError }; // decoded border: the server's JSON
-    return error ?? { code: 500 };
+    return JSON.parse(Buffer.from(data).toString()) as PublishAnswer; // decoded border: the server's JSON
   } catch {
     // No answer of JetStream's: somebody else listens there.
-    return { code: 500 };
+    return {};
   }
 }
 

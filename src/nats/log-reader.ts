@@ -51,6 +51,7 @@ interface PageSize {
 
 /** What one batched direct get has brought. */
 interface Batch {
+  readonly after: number;
   readonly subjects: string[];
   readonly records: LogRecord[];
   upTo: number;
@@ -61,6 +62,8 @@ export class LogReader {
   #underWay = 0;
   #waiting: WaitingRead[] = [];
   #isSharing = false;
+  /** Reads to be served alone before another shared one is tried. */
+  #aloneLeft = 0;
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
@@ -79,7 +82,10 @@ export class LogReader {
     if (this.#isWorthSharing()) {
       this.#isSharing = true;
       this.#share()
-        .catch((error: unknown) => this.#rejectAll(error))
+        .catch(() => {
+          // Those that wait now are served one by one: a replica may be frozen, or the way too long.
+          this.#aloneLeft = this.#waiting.length;
+        })
         .finally(() => {
           this.#isSharing = false;
           if (this.#waiting.length > 0) setImmediate(this.#serve);
@@ -90,6 +96,7 @@ export class LogReader {
       const next = this.#waiting.shift();
       if (next === undefined) return;
       this.#underWay++;
+      if (this.#aloneLeft > 0) this.#aloneLeft--;
       this.#readAlone(next)
         .then(next.resolve, next.reject)
         .finally(() => {
@@ -101,7 +108,7 @@ export class LogReader {
 
   #isWorthSharing(): boolean {
     const { length } = this.#waiting;
-    if (length < SHARED_READS) return false;
+    if (length < SHARED_READS || this.#aloneLeft > 0) return false;
     return this.#options.knownLast() - this.#lowest() < length * SHARED_DISTANCE;
   }
 
@@ -138,10 +145,6 @@ export class LogReader {
     }
   }
 
-  #rejectAll(error: unknown): void {
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
-  }
-
   async #readAlone({ after, limit, pattern }: WaitingRead): Promise<LogPage> {
     const page = { limit, bytes: PAGE_BYTES, timeoutMs: READ_MILLISECONDS };
     try {
@@ -161,15 +164,17 @@ export class LogReader {
   async #fetch(key: string, after: number, { bytes, limit, timeoutMs }: PageSize): Promise<Batch> {
     const { counters, isAlone, knownLast, records, requests } = this.#options;
     const last = knownLast();
-    const batch: Batch = { subjects: [], records: [], upTo: after };
+    const batch: Batch = { after, subjects: [], records: [], upTo: after };
     const query = { seq: after + 1, next_by_subj: LOG_PREFIX + key, batch: limit, max_bytes: bytes };
     const take = (message: Msg): boolean => {
       const block = headerBlock(message);
       if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) {
+        checkChain(block, batch);
         // The end of a page or of what there is: the only replica has all that its leader has told of.
         if (isAlone && isComplete(block)) batch.upTo = Math.max(batch.upTo, last);
         return true;
       }
+      checkChain(block, batch);
       batch.upTo = Number(lastHeader(block, 'Nats-Sequence'));
       const record = records.ofDirect(message);
       if (record === undefined) counters.dropped.notMqtt++;
@@ -182,6 +187,16 @@ export class LogReader {
     await requests.collect(`$JS.API.DIRECT.GET.${LOG_STREAM}`, JSON.stringify(query), take, timeoutMs);
     return batch;
   }
+}
+
+/**
+ * Each answer of a batch names the one before it: one that got lost on its way must not pass as proof.
+ * @throws UnavailableError
+ */
+function checkChain(block: string, { after, upTo }: Batch): void {
+  const previous = lastHeader(block, 'Nats-Last-Sequence');
+  if (upTo > after && previous !== undefined && Number(previous) !== upTo)
+    throw new UnavailableError('an answer of the log was lost');
 }
 
 function keep(read: WaitingRead, record: LogRecord, found: ReadonlyMap<WaitingRead, LogRecord[]>): void {

@@ -156,6 +156,11 @@ export class NatsLog implements MessageLog {
     ]);
   }
 
+  /** The node's lease is over: nothing that it has taken goes into the log any more. */
+  abandonPublishes(): void {
+    this.#publisher.abandon();
+  }
+
   /** The control connection is lost: what is under way there goes again. */
   controlDisconnected(): void {
     this.#options.control.disconnected();

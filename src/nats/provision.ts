@@ -2,6 +2,7 @@
  * The streams that supermq keeps in JetStream: made when absent, checked when present. A stream with other settings is reported and left
  * as it is: it may be the operator's wish, and changing it may lose what it holds.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
 import { NODE_PREFIX, NODE_STREAM } from './lease.ts';
@@ -17,6 +18,11 @@ export interface StorageSettings {
   readonly logMaxBytes: number;
   readonly logDiscard: 'new' | 'old';
   readonly duplicateWindowSeconds: number;
+}
+
+export interface ProvisionOptions extends StorageSettings {
+  /** Gives up waiting for JetStream. */
+  readonly signal?: AbortSignal;
 }
 
 /** The server or the account has no JetStream. */
@@ -37,20 +43,25 @@ const NANOSECONDS = 1e9;
 const IN_USE = 10_058;
 const NOT_FOUND = 10_059;
 const DISABLED: ReadonlySet<number> = new Set([10_039, 10_076, 10_035]);
+/** While a cluster forms, beside everything with 503: too few peers (a 400), no leader yet, raft at work. Other errors stay. */
+const FORMING: ReadonlySet<number> = new Set([10_005, 10_007, 10_009, 10_041, 10_048]);
 const CALL_MILLISECONDS = 5_000;
 /** While a NATS cluster forms it has no leader, or too few peers. */
 const PATIENCE_MILLISECONDS = 60_000;
+/** For a server that is in no cluster and has no JetStream: a leaf node's hub may have it. */
+const LONE_PATIENCE_MILLISECONDS = 2_000;
 const RETRY_MILLISECONDS = 500;
 
 type StreamSettings = Readonly<Record<string, unknown>> & { readonly name: string };
 
 /**
  * Makes or checks all streams; safe when many nodes start at once.
- * @throws JetStreamMissingError; ApiError for what JetStream refuses; Error for streams of a newer version
+ * @throws JetStreamMissingError; ApiError for what JetStream refuses; UnavailableError when it never answers; Error for streams of a
+ * newer version; the signal's reason
  */
-export async function provision(requests: Requests, settings: StorageSettings, log: Logger): Promise<void> {
-  for (const wanted of streamsOf(settings)) {
-    const found = await patiently(log, () => makeOrFind(requests, wanted));
+export async function provision(requests: Requests, options: ProvisionOptions, log: Logger): Promise<void> {
+  for (const wanted of streamsOf(options)) {
+    const found = await patiently({ requests, log, signal: options.signal }, () => makeOrFind(requests, wanted));
     checkVersion(wanted.name, found);
     reportDifferences(wanted, found, log);
   }
@@ -107,25 +118,48 @@ async function makeOrFind(requests: Requests, wanted: StreamSettings): Promise<S
   }
 }
 
-async function patiently<T>(log: Logger, attempt: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + PATIENCE_MILLISECONDS;
+interface Waiting {
+  readonly requests: Requests;
+  readonly log: Logger;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function patiently<T>({ log, requests, signal }: Waiting, attempt: () => Promise<T>): Promise<T> {
+  const started = performance.now();
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
       if (error instanceof ApiError && DISABLED.has(error.errorCode)) throw new JetStreamMissingError({ cause: error });
-      const isTemporary = error instanceof UnavailableError || (error instanceof ApiError && error.code >= 500);
-      if (!isTemporary || performance.now() > deadline) {
-        // "No responders" on the API for so long: nobody serves it.
-        throw error instanceof UnavailableError ? new JetStreamMissingError({ cause: error }) : error;
+      const { cluster, jetstream } = requests.connection.info ?? {};
+      const isLone = jetstream !== true && cluster === undefined;
+      const patience = isLone ? LONE_PATIENCE_MILLISECONDS : PATIENCE_MILLISECONDS;
+      if (!isTemporary(error) || performance.now() - started > patience) {
+        const isMissing = error instanceof UnavailableError && jetstream !== true;
+        throw isMissing ? new JetStreamMissingError({ cause: error }) : error;
       }
       log.warn(
         { event: 'nats.streamsNotReady', err: error },
         'JetStream cannot make or show streams yet; trying again',
       );
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+      await rest(signal);
     }
   }
+}
+
+/** @throws the signal's reason */
+async function rest(signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await pause(RETRY_MILLISECONDS, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    // Node wraps it: who waits wants the reason itself.
+    signal?.throwIfAborted();
+  }
+}
+
+function isTemporary(error: unknown): boolean {
+  if (error instanceof ApiError) return error.code === 503 || FORMING.has(error.errorCode);
+  return error instanceof UnavailableError;
 }
 
 function checkVersion(name: string, found: StreamSettings): void {

@@ -28,9 +28,11 @@ interface Acknowledgement {
 
 export class NatsSessionStore implements SessionStore {
   readonly #requests: Requests;
+  #maximumPayload = 0;
 
   constructor(requests: Requests) {
     this.#requests = requests;
+    this.#maximumPayload = requests.connection.info?.max_payload ?? 0;
   }
 
   async load(clientId: string): Promise<StoredSession> {
@@ -55,7 +57,9 @@ export class NatsSessionStore implements SessionStore {
   }
 
   maximumBytes(): number {
-    return (this.#requests.connection.info?.max_payload ?? 0) - HEADROOM_BYTES;
+    // Unknown while the library dials: the last server's is the best guess then.
+    this.#maximumPayload = this.#requests.connection.info?.max_payload ?? this.#maximumPayload;
+    return this.#maximumPayload - HEADROOM_BYTES;
   }
 
   async page(after: number): Promise<SessionPage> {
@@ -70,7 +74,8 @@ export class NatsSessionStore implements SessionStore {
         if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) return true;
         const revision = Number(lastHeader(block, 'Nats-Sequence'));
         last = revision;
-        if (message.data.length > 0) sessions.push({ ...clientOf(Buffer.from(message.data)), revision });
+        const found = clientOf(Buffer.from(message.data));
+        if (found !== undefined) sessions.push({ ...found, revision });
         return false;
       },
       PAGE_MILLISECONDS,
@@ -95,14 +100,18 @@ function withClientId(record: Buffer, clientId: string): Buffer {
   return Buffer.concat([length, id, record]);
 }
 
-/** @throws Error when two client ids have one hash */
+/** @throws Error when two client ids have one hash, or an application has written there */
 function withoutClientId(value: Buffer, clientId: string): Buffer {
   const found = clientOf(value);
+  if (found === undefined) throw new Error('what is stored for a client is no session');
   if (found.clientId !== clientId) throw new Error('two client ids have one hash');
   return found.record;
 }
 
-function clientOf(value: Buffer): { clientId: string; record: Buffer } {
+/** Undefined for what no node has written, and for what marks a removed record. */
+function clientOf(value: Buffer): { clientId: string; record: Buffer } | undefined {
+  if (value.length < 2) return undefined;
   const end = 2 + value.readUInt16BE(0);
+  if (end > value.length) return undefined;
   return { clientId: value.toString('utf8', 2, end), record: value.subarray(end) };
 }

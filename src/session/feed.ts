@@ -40,6 +40,8 @@ const RETRY_MILLISECONDS = 250;
 
 export class Feed {
   readonly pattern: LogPattern;
+  /** Resolves when {@link open} has succeeded, or the feed is closed. What is behind a position asked for after it is handed out. */
+  readonly opened: Promise<void>;
   /** Everything of the pattern up to this position was handed to the readers. */
   verified = 0;
   /** Position of the log that was proven last; the next look may begin when the log has moved beyond. */
@@ -58,6 +60,7 @@ export class Feed {
   #held: LogRecord[] | undefined = [];
   #hasDropped = false;
   #checking: Promise<void> | undefined;
+  #tellOpened: () => void = () => {};
   #isOpen = false;
   #isClosed = false;
 
@@ -65,6 +68,9 @@ export class Feed {
     this.pattern = pattern;
     this.#log = log;
     this.#counters = counters;
+    this.opened = new Promise((resolve) => {
+      this.#tellOpened = resolve;
+    });
     this.#unfollow = log.follow(pattern, (record) => this.#arrived(record));
   }
 
@@ -76,6 +82,7 @@ export class Feed {
     this.#provenTarget = last;
     this.#isOpen = true;
     this.#release();
+    this.#tellOpened();
   }
 
   get end(): number {
@@ -134,6 +141,7 @@ export class Feed {
     this.#isClosed = true;
     this.#unfollow();
     this.#ring = [];
+    this.#tellOpened();
   }
 
   #arrived(record: LogRecord): void {

@@ -35,6 +35,8 @@ export class Feeds {
   readonly #due = new Set<Held>();
   #looking = 0;
   #last = 0;
+  /** Answers in a row with a lower end than before. */
+  #lower = 0;
 
   /** `replaced`: the log is another one, or was set back; positions mean nothing any more. */
   constructor(log: MessageLog, counters: Counters, clock: Clock, replaced: () => void) {
@@ -108,16 +110,25 @@ export class Feeds {
     if (this.#held.size === 0 && this.#last > 0) return;
     this.#log.state().then(
       ({ identity, last }) => {
-        const isReplaced = (this.#identity ?? identity) !== identity || last < this.#last;
-        this.#identity = identity;
-        this.#last = last;
-        if (isReplaced) return this.#replaced();
+        if (this.#isReplaced(identity, last)) return this.#replaced();
         for (const held of this.#held.values()) this.#age(held, last);
       },
       () => {
         this.#counters.logReadsFailed++;
       },
     );
+  }
+
+  /** Another log at once; one that was set back when it is so three times: a server that is behind may answer once. */
+  #isReplaced(identity: string, last: number): boolean {
+    const isOther = (this.#identity ?? identity) !== identity;
+    this.#lower = last < this.#last ? this.#lower + 1 : 0;
+    if (!isOther && this.#lower > 0 && this.#lower < 3) return false;
+    const isReplaced = isOther || this.#lower > 0;
+    this.#identity = identity;
+    this.#last = last;
+    this.#lower = 0;
+    return isReplaced;
   }
 
   #age(held: Held, last: number): void {

@@ -15,14 +15,17 @@ export class Inbound {
   readonly #prefix: string;
   readonly #byId = new Map<number, InboundPacket>();
   #count = 0;
+  /** Packets that did not come again since an earlier connection. */
+  #unknown = 0;
 
   /** Message ids are unique because `uid` is random per session and `epoch` grows with each owner of it. */
   constructor(uid: string, epoch: number) {
     this.#prefix = `${uid}.${epoch}.`;
   }
 
-  get size(): number {
-    return this.#byId.size;
+  /** Packets that came on this connection and are not released. */
+  get underWay(): number {
+    return this.#byId.size - this.#unknown;
   }
 
   get(packetId: number): InboundPacket | undefined {
@@ -39,7 +42,14 @@ export class Inbound {
 
   /** The packet id is free: PUBREL has come, or PUBREC refused the message. False when it was free before. */
   release(packetId: number): boolean {
+    if (this.#byId.get(packetId)?.state === 'unknown') this.#unknown--;
     return this.#byId.delete(packetId);
+  }
+
+  /** A packet of an earlier connection has come again. */
+  comesAgain(packet: InboundPacket): void {
+    if (packet.state === 'unknown') this.#unknown--;
+    packet.state = 'storing';
   }
 
   records(): InboundRecord[] {
@@ -53,5 +63,6 @@ export class Inbound {
 
   restore(records: readonly InboundRecord[]): void {
     for (const record of records) this.#byId.set(record.packetId, { ...record, state: 'unknown' });
+    this.#unknown = this.#byId.size;
   }
 }

@@ -5,7 +5,7 @@
 import type { NodeLease, SessionStore } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
-import { decodeRecord, encodeRecord } from './record.ts';
+import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
 import { ttlOf } from './record-keeper.ts';
 
 const SWEEP_SECONDS = 60;
@@ -42,7 +42,8 @@ export async function sweepOnce({ counters, lease, store }: OrphansOptions): Pro
   for (let next: number | undefined = 0; next !== undefined; ) {
     const page = await store.page(next);
     for (const { clientId, record, revision } of page.sessions) {
-      const found = decodeRecord(record);
+      const found = known(record);
+      if (found === undefined) continue;
       const isAlive = alive.get(found.owner) ?? (await lease.isAlive(found.owner));
       alive.set(found.owner, isAlive);
       if (isAlive || !lease.isSettled) continue;
@@ -52,5 +53,14 @@ export async function sweepOnce({ counters, lease, store }: OrphansOptions): Pro
     }
     next = page.next;
     await new Promise((resolve) => setTimeout(resolve, PAGE_PAUSE_MILLISECONDS).unref());
+  }
+}
+
+/** Undefined for a record of a newer layout: its own nodes look after it. */
+function known(record: Buffer): SessionRecord | undefined {
+  try {
+    return decodeRecord(record);
+  } catch {
+    return undefined;
   }
 }

@@ -119,6 +119,6 @@ export class Outbound {
 }
 
 function isPassed({ readers, sequence }: Delivery): boolean {
-  for (const reader of readers) if (reader.position < sequence) return false;
+  for (const reader of readers) if (!reader.isClosed && reader.position < sequence) return false;
   return true;
 }

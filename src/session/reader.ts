@@ -58,11 +58,21 @@ export class Reader implements FeedReader {
     if (this.#floor === Number.POSITIVE_INFINITY) this.#floor = start;
   }
 
+  /** Whether it is known where the subscription begins. */
+  get hasBegun(): boolean {
+    return this.#floor !== Number.POSITIVE_INFINITY;
+  }
+
   /** Everything of the pattern up to here was taken: what a resumed session starts with. */
   get position(): number {
     if (!this.#isLive) return this.#position;
     const floor = this.#floor === Number.POSITIVE_INFINITY ? 0 : this.#floor;
     return Math.max(floor, this.feed.positionAt(this.index));
+  }
+
+  /** Its subscription is gone: nobody waits for it to pass anything. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** Lags behind the feed or reads the log. */
@@ -101,13 +111,9 @@ export class Reader implements FeedReader {
     }
     if (this.#isReading || this.#sink.room === 0) return;
     this.#isReading = true;
-    this.#readOn()
-      .catch(() => {
-        // The log does not answer: asked again by the sweep of sessions.ts.
-      })
-      .finally(() => {
-        this.#isReading = false;
-      });
+    this.#readOn().catch(() => {
+      // The log does not answer: asked again by the sweep of sessions.ts.
+    });
   }
 
   close(): void {
@@ -117,27 +123,35 @@ export class Reader implements FeedReader {
 
   async #readOn(): Promise<void> {
     const { pattern } = this.feed;
-    while (!this.#isClosed && !this.#isLive && this.#sink.room > 0) {
-      // Attached first: what is handed out from here on waits in the feed until the log was read up to `target`.
-      if (!this.#isAttached && this.#position >= (this.#target ?? 0)) {
-        this.#attach();
-        this.#target = undefined;
+    try {
+      while (!this.#isClosed && !this.#isLive && this.#sink.room > 0) {
+        // Attached first: what is handed out from here on waits in the feed until the log was read up to `target`.
+        if (!this.#isAttached && this.#position >= (this.#target ?? 0)) {
+          this.#attach();
+          this.#target = undefined;
+        }
+        // A feed hands out what is behind the end of the log that it has seen itself: ours must not be before that.
+        if (this.#target === undefined) await this.feed.opened;
+        this.#target ??= (await this.#log.state()).last;
+        const target = this.#target;
+        const limit = Math.min(this.#sink.room, MAXIMUM_PAGE);
+        if (limit === 0) return;
+        const before = this.#position;
+        const page = await this.#log.read(pattern, before, limit);
+        if (this.#isClosed || !this.#takeAll(page.records)) return;
+        this.#position = Math.max(this.#position, page.upTo);
+        if (page.records.length >= limit) continue;
+        if (this.#position === before && before < target) {
+          // A replica's silence proves nothing; the leader's does.
+          const next = await this.#log.readNext(pattern, before);
+          if (this.#isClosed || !this.#takeAll(next === undefined ? [] : [next])) return;
+          if (next === undefined) this.#position = target;
+        }
+        if (this.#position >= target && this.#isAttached) return this.#join(target);
       }
-      this.#target ??= (await this.#log.state()).last;
-      const target = this.#target;
-      const limit = Math.min(this.#sink.room, MAXIMUM_PAGE);
-      const before = this.#position;
-      const page = await this.#log.read(pattern, before, limit);
-      if (this.#isClosed || !this.#takeAll(page.records)) return;
-      this.#position = Math.max(this.#position, page.upTo);
-      if (page.records.length >= limit) continue;
-      if (this.#position === before && before < target) {
-        // A replica's silence proves nothing; the leader's does.
-        const next = await this.#log.readNext(pattern, before);
-        if (this.#isClosed || !this.#takeAll(next === undefined ? [] : [next])) return;
-        if (next === undefined) this.#position = target;
-      }
-      if (this.#position >= target && this.#isAttached) return this.#join(target);
+    } finally {
+      // In the same step as the last look at the room: who makes room in between would not be noticed.
+      this.#isReading = false;
     }
   }
 

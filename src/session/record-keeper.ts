@@ -45,11 +45,7 @@ export class RecordKeeper {
     this.#waiting.push(done);
     if (this.#running !== undefined || this.#isEnded) return;
     // At the end of the turn: what else happens in it goes into the same write.
-    this.#running = Promise.resolve()
-      .then(() => this.#writeAll())
-      .finally(() => {
-        this.#running = undefined;
-      });
+    this.#running = Promise.resolve().then(() => this.#writeAll());
   }
 
   saved(): Promise<void> {
@@ -58,17 +54,19 @@ export class RecordKeeper {
 
   /** The last write: the record then ends after `ttlSeconds` (0 = never). Resolves also when the session is lost to another owner. */
   async end(ttlSeconds: number): Promise<void> {
-    await this.#running;
+    await this.#idle();
     this.#ttlSeconds = ttlSeconds;
-    await Promise.race([this.saved(), this.#fencedOrDone()]);
+    await Promise.race([this.saved(), this.#idle()]);
     this.#isEnded = true;
   }
 
   /** The record goes at once. */
   async remove(): Promise<void> {
-    await this.#running;
-    this.#isEnded = true;
-    await this.#options.store.remove(this.#options.clientId, this.#revision);
+    await this.#idle();
+    const { clientId, store } = this.#options;
+    // Not answered, or not as it was: written with its end instead, which finds out why.
+    if (await store.remove(clientId, this.#revision).catch(() => false)) this.#isEnded = true;
+    else await this.end(1);
   }
 
   /** Nothing is written any more. */
@@ -77,23 +75,29 @@ export class RecordKeeper {
     this.#waiting = [];
   }
 
-  async #fencedOrDone(): Promise<void> {
+  /** Resolves when nothing is being written. */
+  async #idle(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
   }
 
   async #writeAll(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#isEnded) {
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      const isOurs = await this.#write();
-      if (!isOurs) {
-        const wasEnded = this.#isEnded;
-        this.abandon();
-        if (!wasEnded) this.#options.fenced();
-        return;
+    try {
+      while (this.#waiting.length > 0 && !this.#isEnded) {
+        const waiting = this.#waiting;
+        this.#waiting = [];
+        if (!(await this.#write())) return this.#lost();
+        for (const done of waiting) done();
       }
-      for (const done of waiting) done();
+    } finally {
+      // In the same step as the last look at who waits: nobody may come in between.
+      this.#running = undefined;
     }
+  }
+
+  #lost(): void {
+    const wasEnded = this.#isEnded;
+    this.abandon();
+    if (!wasEnded) this.#options.fenced();
   }
 
   /** False when another owner has the session. Tries until the store answers. */

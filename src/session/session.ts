@@ -66,8 +66,6 @@ export class Session implements RecordSink {
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
   #keeper: RecordKeeper | undefined;
-  /** Waits for the record to be written: encoded, in order. */
-  #pending: Array<{ delivery: Delivery; packet: Buffer }> = [];
   /** Deliveries of an earlier connection that were not sent on this one yet. */
   #resends: Delivery[] = [];
   #isResending = false;
@@ -77,6 +75,8 @@ export class Session implements RecordSink {
   #isStarted = false;
   #isClosed = false;
   #isMoved = false;
+  /** Reads the log for few free places too. */
+  #isHungry = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -138,7 +138,7 @@ export class Session implements RecordSink {
     // The snapshot needs the readers' positions: they stop, and are asked once more.
     this.#isClosed = true;
     if (keeper !== undefined) {
-      if (this.expirySeconds === 0) await keeper.remove().catch(() => keeper.abandon());
+      if (this.expirySeconds === 0) await keeper.remove();
       else await keeper.end(ttlOf(this.expirySeconds));
     }
     this.#closeReaders();
@@ -162,6 +162,7 @@ export class Session implements RecordSink {
     this.#outbound.prune();
     if (this.#isMoved && this.#keeper !== undefined) this.#keeper.save(() => {});
     this.#isMoved = false;
+    this.#isHungry = true;
     this.pump();
   }
 
@@ -177,7 +178,7 @@ export class Session implements RecordSink {
       writes,
       expirySeconds: this.expirySeconds,
       log: logIdentity,
-      subscriptions: [...this.#subscriptions.values()].map(({ options, readers, start, text }) => ({
+      subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map(({ options, readers, start, text }) => ({
         text,
         options,
         start,
@@ -213,14 +214,20 @@ export class Session implements RecordSink {
     else this.#add(new SessionSubscription(text, parsed, options));
     if (options.qos > 0 && !this.#readsLog) this.#beginReading();
     const added = this.#subscriptions.get(text);
-    if (known === undefined && added !== undefined && this.#readsLog) this.#read(added, undefined);
+    // Also a known one that had QoS 0 up to now.
+    if (added !== undefined && this.#readsLog) this.#read(added, undefined);
     return known === undefined;
   }
 
-  /** The new subscriptions' filters are in effect; `position` is where the log is now. */
+  /** Resolves when live messages of all subscriptions are followed. */
+  async following(): Promise<void> {
+    await Promise.all(this.#allReaders().map(({ feed }) => feed.opened));
+  }
+
+  /** The new subscriptions' filters are in effect; `position` is where the log is now, asked for after {@link following}. */
   begin(position: number): void {
     for (const subscription of this.#subscriptions.values()) {
-      if (subscription.start === 0) subscription.start = position;
+      if (!hasBegun(subscription)) subscription.start = position;
       for (const reader of subscription.readers) reader.begin(subscription.start);
     }
   }
@@ -303,18 +310,19 @@ export class Session implements RecordSink {
   get room(): number {
     if (this.#isClosed || !this.#isStarted || this.#resends.length > 0 || !this.#options.outlet.hasRoom) return 0;
     const { capacity, room } = this.#outbound;
-    // Reading the log for every single free place would multiply the reads.
-    return room >= capacity / 2 || this.#outbound.inFlight === 0 ? room : 0;
+    // Reading the log for every single free place would multiply the reads; once a second it is worth it, for a client that works on
+    // the rest of its window for long.
+    return room >= capacity / 2 || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
   }
 
   offer(record: LogRecord, reader: Reader): boolean {
-    const { counters, log, outlet } = this.#options;
+    const { counters, outlet } = this.#options;
     const { sequence } = record;
     if (this.#outbound.has(sequence)) return true;
     const { subscription } = reader;
     const grant = subscription.grant(record, outlet.origin);
     if (grant === undefined) return true;
-    const waited = record.expirySeconds === undefined ? 0 : Math.floor((log.now() - record.storedAt) / 1000);
+    const waited = this.#waited(record);
     if (record.expirySeconds !== undefined && waited > 0 && waited >= record.expirySeconds) {
       counters.dropped.expired++; // [MQTT5 3.3.2-5]
       return true;
@@ -326,6 +334,11 @@ export class Session implements RecordSink {
     this.#isMoved = true;
     this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : [reader], waited);
     return true;
+  }
+
+  /** Whole seconds since it was stored, for messages that expire. */
+  #waited({ expirySeconds, storedAt }: LogRecord): number {
+    return expirySeconds === undefined ? 0 : Math.floor((this.#options.log.now() - storedAt) / 1000);
   }
 
   #mayDeliver(): boolean {
@@ -348,6 +361,7 @@ export class Session implements RecordSink {
       else counters.dropped.tooLargeForSubscriber++;
       return;
     }
+    this.#isHungry = false;
     const delivery = this.#outbound.add(sequence, grant.qos, readers);
     const packet = this.#encode(
       record,
@@ -373,16 +387,11 @@ export class Session implements RecordSink {
   /** The pair (packet id, position) is in the record before the PUBLISH leaves. */
   #sendWhenDurable(delivery: Delivery, packet: Buffer): void {
     delivery.state = 'pending';
-    this.#pending.push({ delivery, packet });
-    if (this.#pending.length === 1) this.save(() => this.#sendPending(this.#pending.splice(0)));
-    else if (this.#pending.length > 1) this.save(() => {});
-  }
-
-  #sendPending(batch: ReadonlyArray<{ delivery: Delivery; packet: Buffer }>): void {
-    for (const { delivery, packet } of batch) {
+    // Each waits on its own: a write under way may have this one in it and not the next.
+    this.save(() => {
       delivery.state = 'sent';
       if (!this.#isClosed) this.#send(packet);
-    }
+    });
   }
 
   #encode(
@@ -508,7 +517,7 @@ export class Session implements RecordSink {
       record,
       grant,
       { qos: delivery.qos, packetId: delivery.packetId, isDuplicate: true },
-      0,
+      this.#waited(record),
     );
     if (packet.length <= outlet.maximumPacketSize) this.#send(packet);
     else this.#outbound.finish(delivery);
@@ -522,4 +531,9 @@ export class Session implements RecordSink {
     }
     return { qos: record.qos, retainAsPublished: false, identifiers: Buffer.alloc(0) };
   }
+}
+
+/** A subscription that is not in effect yet is not promised yet either: written now, it would begin at the start of the log. */
+function hasBegun({ readers }: SessionSubscription): boolean {
+  return readers.every((reader) => reader.hasBegun);
 }

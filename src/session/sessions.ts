@@ -3,7 +3,7 @@
  * while they move, and handed back to the store when the connection ends.
  */
 import { randomBytes } from 'node:crypto';
-import type { MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
+import type { LogState, MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
@@ -17,6 +17,8 @@ import { type Outlet, Session } from './session.ts';
 const TICK_MILLISECONDS = 1_000;
 /** Sessions verified per tick after NATS was away. */
 const VERIFIED_PER_TICK = 2_000;
+/** Before a log is believed to have been set back. */
+const SECOND_LOOK_MILLISECONDS = 2_000;
 /** Owners that race for one session: each failure means that another one has won. */
 const CLAIM_ATTEMPTS = 5;
 
@@ -42,6 +44,8 @@ export interface OpenRequest {
   readonly outlet: Outlet;
   /** Another node has the session now. */
   readonly fenced: () => void;
+  /** The connection has ended meanwhile: its session is no longer its own to open. */
+  readonly isGone: () => boolean;
 }
 
 export interface OpenedSession {
@@ -87,8 +91,10 @@ export class Sessions {
     return this.#open.size;
   }
 
+  /** What subscriptions may make of a record. */
   get maximumRecordBytes(): number {
-    return this.#options.store.maximumBytes();
+    // The other half is for messages under way.
+    return this.#options.store.maximumBytes() / 2;
   }
 
   /**
@@ -99,6 +105,7 @@ export class Sessions {
     const { clientId, cleanStart, expirySeconds } = request;
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
       const stored = await this.#options.store.load(clientId);
+      if (request.isGone()) throw new Error('the connection has ended');
       const found = stored.record === undefined ? undefined : decodeRecord(stored.record);
       const previous = cleanStart ? undefined : found;
       if (previous === undefined && expirySeconds === 0) {
@@ -143,8 +150,8 @@ export class Sessions {
     epoch: number,
   ): Promise<OpenedSession | undefined> {
     const { clientId, fenced } = request;
-    const { counters, log, store } = this.#options;
-    const { first, identity, last } = await log.state();
+    const { counters, store } = this.#options;
+    const { first, identity, last } = await this.#stateFor(previous);
     const session = this.#make(request, previous?.uid ?? this.#newUid(), epoch, identity);
     if (previous !== undefined) session.restore(this.#fit(previous, { first, identity, last }));
     const revision = await store
@@ -162,6 +169,16 @@ export class Sessions {
       new RecordKeeper({ store, clientId, revision, fenced, snapshot: (writes) => session.snapshot(writes) }),
     );
     return { session, isPresent: previous !== undefined };
+  }
+
+  /** A log that seems to have been set back is asked again: one answer of a server that is behind must not undo positions. */
+  async #stateFor(previous: SessionRecord | undefined): Promise<LogState> {
+    const { log } = this.#options;
+    const state = await log.state();
+    const highest = Math.max(0, ...(previous?.subscriptions.flatMap(({ positions }) => positions) ?? []));
+    if (previous === undefined || previous.log !== state.identity || highest <= state.last) return state;
+    await new Promise((resolve) => setTimeout(resolve, SECOND_LOOK_MILLISECONDS));
+    return log.state();
   }
 
   #make(request: OpenRequest, uid: string, epoch: number, logIdentity: string): Session {

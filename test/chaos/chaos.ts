@@ -4,17 +4,15 @@
  * twice at QoS 2. A round repeats itself (as far as processes do) with `rounds=1` and the seed of its line.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { connect as connectNats } from 'nats';
-import { type NatsCluster, startNatsCluster } from '../support/nats-cluster.ts';
+import { startNatsCluster } from '../support/nats-cluster.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
-import { poll } from '../support/poll.ts';
 import { type FlowResult, runFlow } from './flow.ts';
+import { streamLeader } from './stream-leader.ts';
 
 const EDGES = 3;
 const CLUSTER_EVERY = 4;
 const ROUND_MILLISECONDS = 120_000;
-const LEADER_MILLISECONDS = 30_000;
 
 type Random = (below: number) => number;
 
@@ -101,30 +99,6 @@ function startEdge(urls: string, replicas: number, port?: number): Promise<EdgeP
     SUPERMQ_NATS_REPLICAS: String(replicas),
     ...(port === undefined ? {} : { SUPERMQ_MQTT_TCP_PORT: String(port) }),
   });
-}
-
-/** The running server that leads the log; waits until there is one. */
-export async function streamLeader(cluster: NatsCluster): Promise<NatsServerProcess> {
-  let found: NatsServerProcess | undefined;
-  const check = async (): Promise<boolean> => {
-    found = await askLeader(cluster).catch(() => undefined);
-    return found?.isRunning === true;
-  };
-  await poll(check, { what: 'a leader of the log', timeoutMs: LEADER_MILLISECONDS });
-  if (found === undefined) throw new Error('no leader');
-  return found;
-}
-
-async function askLeader(cluster: NatsCluster): Promise<NatsServerProcess | undefined> {
-  const servers = cluster.servers.filter(({ isRunning }) => isRunning).map(({ url }) => url);
-  const connection = await connectNats({ servers, timeout: 2_000, reconnect: false });
-  try {
-    const manager = await connection.jetstreamManager({ timeout: 2_000 });
-    const { cluster: group } = await manager.streams.info('SMQ_LOG');
-    return cluster.servers.find((_, index) => group?.leader === `nats-${index + 1}`);
-  } finally {
-    await connection.close();
-  }
 }
 
 /** Kills a node; it comes back on its port at once or after a while. */

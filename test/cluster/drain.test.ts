@@ -82,3 +82,25 @@ test('a node whose NATS is gone still stops within the bound', async () => {
   assert.ok(seconds < 6, `stopped after ${seconds} s`);
   await own.stop();
 });
+
+test('a stopping node is not ready and takes no new clients from the first moment on, however long its end takes', async () => {
+  const own = await startNatsServer();
+  const edge = await EdgeProcess.start({ SUPERMQ_NATS_SERVERS: own.url, SUPERMQ_DRAIN_SECONDS: '5' });
+  const fields = { version: 5 as const, clientId: 'told', clean: false, properties: { sessionExpiryInterval: 600 } };
+  const client = await RawClient.connect(edge.tcp, fields);
+  await client.subscribe({ topic: 'told', qos: 1 } as { topic: string });
+  assert.equal(await edge.status('readyz'), 200);
+  // The session cannot be written, so the end waits.
+  own.pause();
+  const stopping = edge.stop();
+  await edge.waitForStatus('readyz', 503);
+  assert.equal(await edge.status('healthz'), 200);
+  await client.closed;
+  const disconnect = client.received.find(({ cmd }) => cmd === 'disconnect');
+  assert.equal(disconnect?.cmd === 'disconnect' && disconnect.reasonCode, 0x8b);
+  await assert.rejects(RawClient.open(edge.tcp), { code: 'ECONNREFUSED' });
+  assert.ok(edge.isRunning, 'it waits for NATS');
+  own.resume();
+  assert.equal(await stopping, 0);
+  await own.stop();
+});

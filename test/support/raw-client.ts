@@ -16,6 +16,20 @@ const ANSWER_MILLISECONDS = 5_000;
 
 export type Version = 3 | 4 | 5;
 
+/** A topic filter with its options; a string has QoS 0 and no other. */
+export type Filter =
+  | string
+  | {
+      readonly topic: string;
+      readonly qos?: 0 | 1 | 2;
+      readonly nl?: boolean;
+      readonly rap?: boolean;
+      readonly rh?: number;
+    };
+
+/** The packets that carry a packet id and answer a PUBLISH. */
+export type Acknowledgement = 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
+
 export interface ConnectFields extends Partial<Omit<IConnectPacket, 'cmd' | 'protocolVersion'>> {
   readonly version?: Version;
 }
@@ -34,9 +48,12 @@ export class RawClient {
   readonly closed: Promise<void>;
   /** Packets that came and nobody has asked for yet, in order. */
   readonly received: Packet[] = [];
+  /** Sees each packet first; true keeps it from everybody else. */
+  intercept: ((packet: Packet) => boolean) | undefined;
   readonly #waiters: Waiter[] = [];
   #packetId = 0;
   #isClosed = false;
+  #acknowledges = false;
 
   private constructor(socket: Socket, version: Version) {
     this.socket = socket;
@@ -76,6 +93,12 @@ export class RawClient {
     return this.#isClosed;
   }
 
+  /** Answers PUBLISH and PUBREL of the server by the rules, beside showing them; those too that nobody has asked for yet. */
+  set acknowledges(acknowledges: boolean) {
+    if (acknowledges && !this.#acknowledges) for (const packet of this.received) this.#acknowledge(packet);
+    this.#acknowledges = acknowledges;
+  }
+
   /** Sends a packet object, or bytes as they are. */
   send(packet: Packet | Buffer): void {
     this.socket.write(
@@ -92,17 +115,53 @@ export class RawClient {
     this.send({ cmd: 'publish', topic, payload, qos: 0, dup: false, retain: false, ...fields });
   }
 
+  /** Publishes with the whole handshake and returns the reason code of its last packet (0 for MQTT 3.x). */
+  async publishAcknowledged(
+    topic: string,
+    payload: string | Buffer,
+    qos: 1 | 2,
+    fields: Partial<IPublishPacket> = {},
+  ): Promise<number> {
+    const { messageId = this.nextPacketId() } = fields;
+    this.publish(topic, payload, { ...fields, qos, messageId });
+    if (qos === 1) return this.nextAcknowledgement('puback', messageId);
+    const code = await this.nextAcknowledgement('pubrec', messageId);
+    if (code >= 0x80) return code;
+    this.acknowledge('pubrel', messageId);
+    return this.nextAcknowledgement('pubcomp', messageId);
+  }
+
+  /** Publishes with the whole handshake, one message after the other. */
+  async publishAll(topic: string, payloads: Iterable<string | number>, qos: 1 | 2): Promise<void> {
+    for (const payload of payloads) await this.publishAcknowledged(topic, String(payload), qos);
+  }
+
+  /** Sends one acknowledgement; a reason code other than 0 for MQTT 5 only. */
+  acknowledge(cmd: Acknowledgement, messageId: number, reasonCode = 0): void {
+    this.send({ cmd, messageId, reasonCode } as Packet);
+  }
+
+  /** The reason code of the next acknowledgement of this kind and id. */
+  async nextAcknowledgement(cmd: Acknowledgement, messageId: number): Promise<number> {
+    const packet = await this.nextMatching(
+      (candidate): candidate is Packet => candidate.cmd === cmd && candidate.messageId === messageId,
+    );
+    return 'reasonCode' in packet ? (packet.reasonCode ?? 0) : 0;
+  }
+
+  /** The reason code of the DISCONNECT with which the server has closed; undefined = closed without one. */
+  async closingReason(): Promise<number | undefined> {
+    await this.closed;
+    const answer = this.received.find(({ cmd }) => cmd === 'disconnect');
+    return answer?.cmd === 'disconnect' ? answer.reasonCode : undefined;
+  }
+
   /** Subscribes and returns the SUBACK codes. */
-  async subscribe(
-    ...filters: Array<string | { topic: string; nl?: boolean; rap?: boolean; rh?: number }>
-  ): Promise<number[]> {
+  async subscribe(...filters: Filter[]): Promise<number[]> {
     return this.subscribeWith({}, ...filters);
   }
 
-  async subscribeWith(
-    properties: { subscriptionIdentifier?: number },
-    ...filters: Array<string | { topic: string; nl?: boolean; rap?: boolean; rh?: number }>
-  ): Promise<number[]> {
+  async subscribeWith(properties: { subscriptionIdentifier?: number }, ...filters: Filter[]): Promise<number[]> {
     const messageId = this.nextPacketId();
     const subscriptions = filters.map((filter) => ({
       qos: 0 as const,
@@ -113,6 +172,12 @@ export class RawClient {
       (packet): packet is ISubackPacket => packet.cmd === 'suback' && packet.messageId === messageId,
     );
     return suback.granted as number[];
+  }
+
+  async unsubscribe(...filters: string[]): Promise<void> {
+    const messageId = this.nextPacketId();
+    this.send({ cmd: 'unsubscribe', messageId, unsubscriptions: filters });
+    await this.next('unsuback');
   }
 
   /** The next packet of this kind, in order of arrival; others stay for later. */
@@ -151,10 +216,22 @@ export class RawClient {
     await this.next('pingresp');
   }
 
-  /** Says goodbye and waits for the end. */
-  async end(): Promise<void> {
+  /** Packets of this kind that nobody has asked for, taken out. */
+  taken<C extends Packet['cmd']>(cmd: C): Array<Extract<Packet, { cmd: C }>> {
+    const isOne = (packet: Packet): packet is Extract<Packet, { cmd: C }> => packet.cmd === cmd;
+    const taken = this.received.filter(isOne);
+    const rest = this.received.filter((packet) => !isOne(packet));
+    this.received.splice(0, this.received.length, ...rest);
+    return taken;
+  }
+
+  /** Says goodbye and waits for the end. `sessionExpirySeconds`: MQTT 5 only. */
+  async end(sessionExpirySeconds?: number): Promise<void> {
     if (this.#isClosed) return;
-    this.send({ cmd: 'disconnect' } as Packet);
+    const properties = sessionExpirySeconds === undefined ? {} : { sessionExpiryInterval: sessionExpirySeconds };
+    this.send(
+      (this.version === 5 ? { cmd: 'disconnect', reasonCode: 0, properties } : { cmd: 'disconnect' }) as Packet,
+    );
     this.socket.end();
     await this.closed;
   }
@@ -165,7 +242,15 @@ export class RawClient {
     await this.closed;
   }
 
+  #acknowledge(packet: Packet): void {
+    if (packet.cmd === 'pubrel') this.acknowledge('pubcomp', packet.messageId ?? 0);
+    if (packet.cmd !== 'publish' || packet.qos === 0) return;
+    this.acknowledge(packet.qos === 1 ? 'puback' : 'pubrec', packet.messageId ?? 0);
+  }
+
   #take(packet: Packet): void {
+    if (this.#acknowledges) this.#acknowledge(packet);
+    if (this.intercept?.(packet) === true) return;
     const index = this.#waiters.findIndex((waiter) => waiter.accepts(packet));
     const [waiter] = index < 0 ? [] : this.#waiters.splice(index, 1);
     if (waiter === undefined) {

@@ -16,6 +16,8 @@ export interface Arrival {
   readonly qos: 0 | 1 | 2;
   readonly packetId: number;
   readonly isDuplicate: boolean;
+  /** Message Expiry Interval. */
+  readonly expirySeconds: number | undefined;
 }
 
 export interface SessionConnect {
@@ -224,9 +226,10 @@ export class SessionClient {
     answered?.resolve(packet);
   }
 
-  #receive({ dup, messageId = 0, payload, qos, topic }: IPublishPacket): void {
+  #receive({ dup, messageId = 0, payload, properties, qos, topic }: IPublishPacket): void {
     const number = Number.parseInt(payload.toString().slice(0, 16), 10);
-    const arrival: Arrival = { topic, number, qos, packetId: messageId, isDuplicate: dup };
+    const expirySeconds = properties?.messageExpiryInterval;
+    const arrival: Arrival = { topic, number, qos, packetId: messageId, isDuplicate: dup, expirySeconds };
     const isKnown = qos === 2 && this.#unreleased.has(messageId);
     if (qos === 2) this.#unreleased.add(messageId);
     (isKnown ? this.discarded : this.arrivals).push(arrival);

@@ -1,0 +1,82 @@
+/** A TCP proxy on loopback between a node and NATS: the link that a test cuts, and mends again. */
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+export class TcpProxy {
+  readonly port: number;
+  readonly #server: Server;
+  readonly #target: number;
+  readonly #pairs = new Set<readonly [Socket, Socket]>();
+  #isCut = false;
+
+  private constructor(server: Server, port: number, target: number) {
+    this.#server = server;
+    this.port = port;
+    this.#target = target;
+    server.on('connection', (socket) => this.#accept(socket));
+  }
+
+  /** Listens on a port of its own and connects each client to `target`. */
+  static async start(target: number): Promise<TcpProxy> {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('A TCP server has no port');
+    return new TcpProxy(server, address.port, target);
+  }
+
+  /** Connections that go through now. */
+  get connections(): number {
+    return this.#pairs.size;
+  }
+
+  /** Resets all connections, and every new one until {@link mend}. */
+  cut(): void {
+    this.#isCut = true;
+    for (const pair of this.#pairs) for (const socket of pair) socket.resetAndDestroy();
+  }
+
+  mend(): void {
+    this.#isCut = false;
+  }
+
+  /** Nothing goes from the target to the clients any more; both sides still believe in the connection. */
+  stall(): void {
+    for (const [, outer] of this.#pairs) outer.pause();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #accept(inner: Socket): void {
+    if (this.#isCut) {
+      inner.resetAndDestroy();
+      return;
+    }
+    const outer = connect({ port: this.#target, host: '127.0.0.1', noDelay: true });
+    inner.setNoDelay(true);
+    const pair = [inner, outer] as const;
+    this.#pairs.add(pair);
+    const end = (): void => {
+      this.#pairs.delete(pair);
+      inner.destroy();
+      outer.destroy();
+    };
+    for (const [from, to] of [
+      [inner, outer],
+      [outer, inner],
+    ] as const) {
+      from.on('data', (chunk) => {
+        if (to.write(chunk)) return;
+        from.pause();
+        to.once('drain', () => from.resume());
+      });
+      // A reset is what the test asked for; `close` follows.
+      from.on('error', () => {});
+      from.on('close', end);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+/** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
+import { Delivery } from '../../src/broker/deliver.ts';
+import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
+import { Publisher } from '../../src/broker/publish.ts';
+import { Subscriptions } from '../../src/broker/subscriptions.ts';
+import { Connection } from '../../src/connection/connection.ts';
+import { Connections } from '../../src/connection/connections.ts';
+import { WriteBatch } from '../../src/connection/write-batch.ts';
+import { type Counters, makeCounters } from '../../src/counters.ts';
+import { EmbeddedBus } from '../../src/embedded/bus.ts';
+import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
+import { EmbeddedSessionStore } from '../../src/embedded/session-store.ts';
+import { makeLog } from '../../src/log.ts';
+import { Reason } from '../../src/mqtt/reason.ts';
+import { Sessions } from '../../src/session/sessions.ts';
+import { listenTcp } from '../../src/transport/tcp.ts';
+import { FakeLog } from './fake-log.ts';
+import { ShiftedClock } from './shifted-clock.ts';
+
+/** A session store that asks before each write, and counts them. */
+export class FakeStore implements SessionStore {
+  /** Asked before a write; may wait or reject: then nothing is written. */
+  before: () => Promise<void> = async () => {};
+  /** Asked after a write; rejects: the answer is lost. */
+  after: () => Promise<void> = async () => {};
+  /** Writes that were begun, and how many at the same time at most. */
+  saves = 0;
+  mostAtOnce = 0;
+  readonly #store: EmbeddedSessionStore;
+  #atOnce = 0;
+
+  constructor(clock: ShiftedClock = new ShiftedClock()) {
+    this.#store = new EmbeddedSessionStore({ clock });
+  }
+
+  load(clientId: string): Promise<StoredSession> {
+    return this.#store.load(clientId);
+  }
+
+  async save(clientId: string, record: Buffer, expected: number, ttlSeconds: number): Promise<number | undefined> {
+    this.saves++;
+    this.#atOnce++;
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#atOnce);
+    try {
+      await this.before();
+      const revision = await this.#store.save(clientId, record, expected, ttlSeconds);
+      await this.after();
+      return revision;
+    } finally {
+      this.#atOnce--;
+    }
+  }
+
+  remove(clientId: string, expected: number): Promise<boolean> {
+    return this.#store.remove(clientId, expected);
+  }
+
+  maximumBytes(): number {
+    return this.#store.maximumBytes();
+  }
+
+  page(): Promise<SessionPage> {
+    return this.#store.page();
+  }
+}
+
+export interface WiredNode {
+  readonly tcp: number;
+  readonly log: FakeLog;
+  readonly store: FakeStore;
+  readonly sessions: Sessions;
+  readonly counters: Counters;
+  stop(): Promise<void>;
+}
+
+export interface WiredOptions {
+  readonly receiveMaximum?: number;
+  readonly maximumWindow?: number;
+}
+
+export async function startWiredNode({
+  maximumWindow = 256,
+  receiveMaximum = 100,
+}: WiredOptions = {}): Promise<WiredNode> {
+  const clock = new ShiftedClock();
+  const counters = makeCounters();
+  const log = new FakeLog();
+  const store = new FakeStore(clock);
+  const lease = {
+    incarnation: 'wired',
+    deadline: Number.POSITIVE_INFINITY,
+    isSettled: false,
+    isAlive: async () => true,
+    elect: async () => false,
+    release: async () => {},
+  };
+  const nothing = (): void => {};
+  const sessions = new Sessions({ log, store, lease, counters, clock, maximumWindow, logReplaced: nothing });
+  const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });
+  const writes = new WriteBatch();
+  const connections = new Connections(clock);
+  const context = {
+    clock,
+    counters,
+    bus,
+    sessions,
+    connections,
+    writes,
+    log: makeLog('silent', 'wired'),
+    cluster: new EmbeddedCluster(),
+    subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
+    publisher: new Publisher(bus, counters),
+    limits: {
+      maximumPacketSize: 1024 * 1024,
+      connectTimeoutSeconds: 10,
+      maximumKeepAliveSeconds: 0,
+      maximumSubscriptions: 100,
+      maximumOutboundBytes: 1024 * 1024,
+      topicAliasMaximum: 32,
+      maximumClientIdBytes: 1_024,
+      maximumSessionExpirySeconds: 604_800,
+      receiveMaximum,
+    },
+  };
+  const listener = await listenTcp(
+    { host: '127.0.0.1', port: 0, backlog: 100, acceptsMore: () => true },
+    (transport) => {
+      const connection = new Connection(transport, context);
+      connections.add(connection);
+      transport.start(connection);
+    },
+  );
+  const stop = async (): Promise<void> => {
+    await listener.close();
+    await connections.closeAll(Reason.serverShuttingDown);
+    connections.stop();
+    sessions.stop();
+  };
+  return { tcp: listener.port, log, store, sessions, counters, stop };
+}

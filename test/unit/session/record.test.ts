@@ -1,0 +1,59 @@
+/** session/record.ts: what is written is what is read. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { decodeRecord, encodeRecord, type SessionRecord } from '../../../src/session/record.ts';
+
+const position = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const packetId = fc.integer({ min: 1, max: 65_535 });
+const qos12 = fc.constantFrom(1 as const, 2 as const);
+const text = fc.string({ unit: 'grapheme' });
+
+const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
+  clientId: text,
+  uid: text,
+  epoch: position,
+  owner: text,
+  writes: position,
+  expirySeconds: fc.integer({ min: 0, max: 0xffff_ffff }),
+  log: text,
+  subscriptions: fc.array(
+    fc.record({
+      text,
+      options: fc.record({
+        qos: fc.constantFrom(0 as const, 1 as const, 2 as const),
+        noLocal: fc.boolean(),
+        retainAsPublished: fc.boolean(),
+        retainHandling: fc.constantFrom(0 as const, 1 as const, 2 as const),
+        identifier: fc.integer({ min: 0, max: 268_435_455 }),
+      }),
+      start: position,
+      positions: fc.array(position, { maxLength: 3 }),
+    }),
+    { maxLength: 5 },
+  ),
+  outbound: fc.array(
+    fc.record({
+      packetId,
+      sequence: position,
+      qos: qos12,
+      state: fc.constantFrom('sent' as const, 'released' as const),
+    }),
+    { maxLength: 5 },
+  ),
+  done: fc.array(position, { maxLength: 20 }),
+  inbound: fc.array(fc.record({ packetId, messageId: text, position, at: position }), { maxLength: 5 }),
+});
+
+test('record - every record is read back as it was written', () => {
+  fc.assert(
+    fc.property(anyRecord, (record) => assert.deepEqual(decodeRecord(encodeRecord(record)), structuredClone(record))),
+  );
+});
+
+test('record - one that a newer version has written, or that is none, is not guessed at', () => {
+  const newer = Buffer.from(JSON.stringify({ version: 2 }));
+  assert.throws(() => decodeRecord(newer), /version 2/);
+  assert.throws(() => decodeRecord(Buffer.from('no JSON')));
+  assert.throws(() => decodeRecord(Buffer.alloc(0)));
+});
