@@ -375,7 +375,7 @@ class Walk {
 test('session - any mixture of lost and double live copies, slow clients, acknowledgements and reconnects: each message once, per topic in order', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(step, { minLength: 1, maxLength: 150 }),
+      fc.array(step, { minLength: 1, maxLength: 150, size: 'max' }),
       fc.constantFrom<readonly string[]>(
         ['t/+'],
         ['#'],
