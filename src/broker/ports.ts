@@ -125,6 +125,8 @@ export interface LogState {
   /** Position of the oldest message, and of the newest one ever stored; first = last + 1 when the log is empty. */
   readonly first: number;
   readonly last: number;
+  /** The log has one copy: no answer can be behind another one. */
+  readonly isOnlyCopy: boolean;
 }
 
 export interface LogPage {

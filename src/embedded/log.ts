@@ -88,7 +88,7 @@ export class EmbeddedLog implements MessageLog {
 
   async state(): Promise<LogState> {
     this.#records.trim(this.#clock.wall());
-    return { identity: this.#identity, first: this.#records.first, last: this.#records.last };
+    return { identity: this.#identity, first: this.#records.first, last: this.#records.last, isOnlyCopy: true };
   }
 
   async read(pattern: LogPattern, after: number, limit: number): Promise<LogPage> {

@@ -195,7 +195,7 @@ export class NatsLog implements MessageLog {
     this.#knownLast = state.last_seq;
     // An empty stream says first_seq 0 or last_seq + 1.
     const first = state.messages === 0 ? state.last_seq + 1 : state.first_seq;
-    return { identity: created, first, last: state.last_seq };
+    return { identity: created, first, last: state.last_seq, isOnlyCopy: this.#options.replicas === 1 };
   }
 
   #tellGap(sequence: number): void {

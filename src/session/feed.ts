@@ -131,16 +131,18 @@ export class Feed {
   /** Reads the log from `verified` on and hands out what was missing; one look at a time. Nothing before {@link open}. */
   async check(): Promise<void> {
     if (!this.#isOpen) return;
+    // One that is under way may have asked for the end of the log before what makes us look.
+    await this.#checking?.catch(() => {});
     this.#checking ??= this.#readUp().finally(() => {
       this.#checking = undefined;
     });
     await this.#checking;
   }
 
+  /** Hands out nothing more; positions of its readers can still be asked for. */
   close(): void {
     this.#isClosed = true;
     this.#unfollow();
-    this.#ring = [];
     this.#tellOpened();
   }
 

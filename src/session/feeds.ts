@@ -12,6 +12,8 @@ const SWEEP_MILLISECONDS = 1_000;
 /** Between two looks of a feed that has unproven messages, and of one that has none. */
 const UNPROVEN_SWEEPS = 2;
 const QUIET_SWEEPS = 30;
+/** Answers in a row that say that the log was set back before it is believed. */
+const CONFIRMING_ANSWERS = 3;
 /** Feeds that look at the log at the same time. */
 const LOOKS_AT_ONCE = 16;
 
@@ -20,7 +22,6 @@ interface Held {
   holders: number;
   /** Sweeps since the last look. */
   age: number;
-  isDue: boolean;
 }
 
 export class Feeds {
@@ -28,7 +29,7 @@ export class Feeds {
   readonly #counters: Counters;
   readonly #held = new Map<string, Held>();
   readonly #stopSweep: CancelTimer;
-  readonly #replaced: () => void;
+  readonly #replaced: (last: number | undefined) => void;
   /** Of the log that the feeds' positions are of. */
   #identity: string | undefined;
   /** Feeds whose look is due, in order. */
@@ -38,8 +39,8 @@ export class Feeds {
   /** Answers in a row with a lower end than before. */
   #lower = 0;
 
-  /** `replaced`: the log is another one, or was set back; positions mean nothing any more. */
-  constructor(log: MessageLog, counters: Counters, clock: Clock, replaced: () => void) {
+  /** `replaced`: the log was set back and ends at `last`, or is another one: undefined. Positions behind it mean nothing any more. */
+  constructor(log: MessageLog, counters: Counters, clock: Clock, replaced: (last: number | undefined) => void) {
     this.#replaced = replaced;
     this.#log = log;
     this.#counters = counters;
@@ -64,7 +65,7 @@ export class Feeds {
     }
     const feed = new Feed(pattern, this.#log, this.#counters);
     // Looked at by the sweep after next: a second later at least.
-    const held = { feed, holders: 1, age: QUIET_SWEEPS - UNPROVEN_SWEEPS, isDue: false };
+    const held = { feed, holders: 1, age: QUIET_SWEEPS - UNPROVEN_SWEEPS };
     this.#held.set(pattern.key, held);
     this.#open(feed);
     if (this.#identity === undefined) this.#sweep();
@@ -91,8 +92,36 @@ export class Feeds {
     for (const held of this.#held.values()) this.#schedule(held);
   }
 
+  /** NATS was away, and may be back with less than before: compared at once, before new messages take the place of the lost ones. */
+  reconnected(): void {
+    let highest = this.#last;
+    for (const { feed } of this.#held.values()) highest = Math.max(highest, feed.verified);
+    this.#log.state().then(
+      ({ isOnlyCopy, last }) => {
+        const isSetBack = isOnlyCopy && last < highest;
+        // With more copies one answer may be behind: the sweep looks again.
+        this.#last = isSetBack ? last : highest;
+        if (isSetBack) this.#giveUpAll(last);
+      },
+      () => {
+        this.#last = highest;
+        this.#counters.logReadsFailed++;
+      },
+    );
+  }
+
   stop(): void {
     this.#stopSweep();
+    this.#closeAll();
+  }
+
+  /** Whoever comes from now on gets feeds that know nothing of the log as it was. */
+  #giveUpAll(last: number | undefined): void {
+    this.#closeAll();
+    this.#replaced(last);
+  }
+
+  #closeAll(): void {
     for (const { feed } of this.#held.values()) feed.close();
     this.#held.clear();
     this.#due.clear();
@@ -110,7 +139,7 @@ export class Feeds {
     if (this.#held.size === 0 && this.#last > 0) return;
     this.#log.state().then(
       ({ identity, last }) => {
-        if (this.#isReplaced(identity, last)) return this.#replaced();
+        if (this.#isReplaced(identity, last)) return;
         for (const held of this.#held.values()) this.#age(held, last);
       },
       () => {
@@ -119,15 +148,16 @@ export class Feeds {
     );
   }
 
-  /** Another log at once; one that was set back when it is so three times: a server that is behind may answer once. */
+  /** Tells of another log at once, and of one that was set back when it is so three times: a server that is behind may answer once. */
   #isReplaced(identity: string, last: number): boolean {
     const isOther = (this.#identity ?? identity) !== identity;
     this.#lower = last < this.#last ? this.#lower + 1 : 0;
-    if (!isOther && this.#lower > 0 && this.#lower < 3) return false;
+    if (!isOther && this.#lower > 0 && this.#lower < CONFIRMING_ANSWERS) return false;
     const isReplaced = isOther || this.#lower > 0;
     this.#identity = identity;
     this.#last = last;
     this.#lower = 0;
+    if (isReplaced) this.#giveUpAll(isOther ? undefined : last);
     return isReplaced;
   }
 
@@ -154,6 +184,7 @@ export class Feeds {
         .check()
         .catch(() => {
           this.#counters.logReadsFailed++;
+          held.age = QUIET_SWEEPS; // again with the next sweep
         })
         .finally(() => {
           this.#looking--;

@@ -15,7 +15,7 @@ import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import { Reader, type RecordSink } from './reader.ts';
-import { encodeRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
+import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
 
@@ -72,6 +72,8 @@ export class Session implements RecordSink {
   /** Readers that wait for room, lag behind their feed or read the log. */
   readonly #lagging = new Set<Reader>();
   #readsLog = false;
+  /** Positions behind it are of messages that the log has lost. */
+  #ceiling = Number.POSITIVE_INFINITY;
   #isStarted = false;
   #isClosed = false;
   #isMoved = false;
@@ -182,17 +184,25 @@ export class Session implements RecordSink {
         text,
         options,
         start,
-        positions: readers.map(({ position }) => position),
+        positions: readers.map(({ position }) => Math.min(position, this.#ceiling)),
       })),
-      outbound: [...this.#outbound.deliveries()].map(({ packetId, qos, sequence, state }) => ({
+      outbound: this.#outboundRecords(),
+      done: this.#outbound.doneSequences().filter((sequence) => sequence <= this.#ceiling),
+      inbound: this.inbound.records(),
+    };
+  }
+
+  /** PUBREL is owed in any case; a PUBLISH whose message the log has lost can not be sent again. */
+  #outboundRecords(): OutboundRecord[] {
+    const records = [...this.#outbound.deliveries()].map(
+      ({ packetId, qos, sequence, state }): OutboundRecord => ({
         packetId,
         sequence,
         qos: qos === 2 ? 2 : 1,
         state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
-      })),
-      done: this.#outbound.doneSequences(),
-      inbound: this.inbound.records(),
-    };
+      }),
+    );
+    return records.filter(({ sequence, state }) => state === 'released' || sequence <= this.#ceiling);
   }
 
   // ---- subscriptions ----
@@ -200,6 +210,13 @@ export class Session implements RecordSink {
   /** Whether stored messages reach the client from the log: from its first subscription with QoS 1 or 2 on, for all of them. */
   get readsLog(): boolean {
     return this.#readsLog;
+  }
+
+  /** The log ends at `last` and goes on from there with other messages: nothing behind it was taken. True if something was. */
+  setBack(last: number): boolean {
+    this.#ceiling = last;
+    const taken = [...this.#allReaders().map(({ position }) => position), ...this.#outbound.doneSequences()];
+    return taken.some((position) => position > last);
   }
 
   /** Size of the record of now. */

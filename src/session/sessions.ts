@@ -68,7 +68,10 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.log = options.log;
-    this.feeds = new Feeds(options.log, options.counters, options.clock, options.logReplaced);
+    this.feeds = new Feeds(options.log, options.counters, options.clock, (last) => {
+      if (last !== undefined) this.#setBack(last);
+      options.logReplaced();
+    });
     this.#stopTick = options.clock.every(TICK_MILLISECONDS, () => {
       for (const session of this.#open) session.tick();
       for (const session of this.#unverified.splice(0, VERIFIED_PER_TICK)) session.save(nothing);
@@ -79,6 +82,14 @@ export class Sessions {
   /** NATS was away: other nodes may have taken sessions over meanwhile. A write tells, and is owed anyway. */
   reconnected(): void {
     this.#unverified = [...this.#open];
+    this.feeds.reconnected();
+  }
+
+  /** What is written of the sessions from now on holds for the log as it is; sessions of another log are seen to when they are opened. */
+  #setBack(last: number): void {
+    for (const session of this.#open) {
+      if (session.setBack(last) && session.isDurable) this.#options.counters.sessionsReset++;
+    }
   }
 
   /** Past its lease a node serves nobody: others may have its sessions. `now` by the node's clock. */
@@ -176,7 +187,8 @@ export class Sessions {
     const { log } = this.#options;
     const state = await log.state();
     const highest = Math.max(0, ...(previous?.subscriptions.flatMap(({ positions }) => positions) ?? []));
-    if (previous === undefined || previous.log !== state.identity || highest <= state.last) return state;
+    if (previous === undefined || previous.log !== state.identity || highest <= state.last || state.isOnlyCopy)
+      return state;
     await new Promise((resolve) => setTimeout(resolve, SECOND_LOOK_MILLISECONDS));
     return log.state();
   }

@@ -135,6 +135,30 @@ test('MQTT5 section 4.9: messages of QoS 1 count beside those of QoS 2 that are 
   await wired.stop();
 });
 
+test('MQTT5 section 4.9: the quota begins anew with each connection, whatever an earlier one has left open', async () => {
+  const strict = await startNode({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '5' });
+  const fields: ConnectFields = {
+    version: 5,
+    clientId: 'anew',
+    clean: false,
+    properties: { sessionExpiryInterval: 60 },
+  };
+  const first = await RawClient.connect(strict.tcp, fields);
+  for (const id of numbers(5, 1)) first.publish('anew', 'x', { qos: 2, messageId: id });
+  for (const id of numbers(5, 1)) await first.nextAcknowledgement('pubrec', id);
+  await first.end();
+  const second = await RawClient.connect(strict.tcp, fields);
+  for (const id of numbers(5, 11)) second.publish('anew', 'x', { qos: 2, messageId: id });
+  for (const id of numbers(5, 11)) await second.nextAcknowledgement('pubrec', id);
+  for (const id of [...numbers(5, 1), ...numbers(5, 11)]) {
+    second.acknowledge('pubrel', id);
+    assert.equal(await second.nextAcknowledgement('pubcomp', id), 0);
+  }
+  for (const id of numbers(6, 21)) second.publish('anew', 'x', { qos: 2, messageId: id });
+  assert.equal(await second.closingReason(), 0x93);
+  await strict.stop();
+});
+
 test('[MQTT5 3.12.4-1] [MQTT311 3.12.4-1] PINGREQ is answered while the log is slow; MQTT 3.1.1 is not read beyond the maximum, and loses nothing', async () => {
   const wired = await startWiredNode({ receiveMaximum: 10 });
   wired.log.holdsPublishes = true;

@@ -128,7 +128,7 @@ export class FakeLog implements MessageLog {
 
   async state(): Promise<LogState> {
     await this.#ask('state');
-    return { identity: this.identity, first: 1, last: this.records.length };
+    return { identity: this.identity, first: 1, last: this.records.length, isOnlyCopy: true };
   }
 
   async read(pattern: LogPattern, after: number, limit: number): Promise<LogPage> {

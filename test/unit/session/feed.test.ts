@@ -174,6 +174,27 @@ for (const filter of ['a', '+']) {
   });
 }
 
+test('feed - what comes behind the end of the log that a repair has asked for is handed out after it', async () => {
+  const bench = await open('+');
+  let release = (): void => {};
+  bench.log.gate = (question) =>
+    question === 'read'
+      ? new Promise((resolve) => {
+          release = resolve;
+        })
+      : Promise.resolve();
+  append(bench, 1, { copies: 0 });
+  append(bench, 1, { from: 1 });
+  await settle();
+  append(bench, 3, { from: 2 });
+  // The answer has what the log had when it was asked.
+  bench.log.replicaHas = 2;
+  release();
+  await settle();
+  assert.deepEqual(bench.reader.taken, ['a 0', 'a 1', 'a 2', 'a 3', 'a 4']);
+  assert.equal(bench.feed.verified, 2);
+});
+
 test('feed - topics of one pattern do not wait for each other, and each is in order', async () => {
   const bench = await open('+');
   append(bench, 1, { topic: 'x' });

@@ -397,6 +397,6 @@ test('session - any mixture of lost and double live copies, slow clients, acknow
         }
       },
     ),
-    { numRuns: Number(process.env['SESSION_RUNS'] ?? 150) },
+    { numRuns: Number(process.env['SESSION_RUNS'] ?? 100) },
   );
 });
