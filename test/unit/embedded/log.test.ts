@@ -74,7 +74,7 @@ describe('embedded log', () => {
     const { first, last, identity } = await log.state();
     assert.deepEqual([first, last], [2, 2]);
     clock.pass(60);
-    assert.deepEqual(await log.state(), { identity, first: 3, last: 2 });
+    assert.deepEqual(await log.state(), { identity, first: 3, last: 2, isOnlyCopy: true });
     assert.deepEqual(await read(log, 'a'), []);
     assert.equal((await store('a')).sequence, 3);
   });
