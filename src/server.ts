@@ -198,17 +198,14 @@ class Node implements RunningServer {
     const close = async (): Promise<void> => void (await Promise.all([bus.close(), cluster.close()]));
     if (config.nats.jetstream === 'off') return { bus, cluster, close };
     const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
-    const log = new EmbeddedLog({ maximumAgeSeconds, clock, events: this.#logEvents() });
+    const log = new EmbeddedLog({ maximumAgeSeconds, clock });
     const sessions = new EmbeddedSessionStore({ clock });
     const lease = eternalLease(this.#incarnation);
     return { bus, cluster, log, sessions, lease, close: async () => void (await Promise.all([close(), log.close()])) };
   }
 
   #logEvents(): LogEvents {
-    return {
-      writable: () => {},
-      gap: () => this.#sessions?.feeds.gap(),
-    };
+    return { gap: () => this.#sessions?.feeds.gap() };
   }
 
   /** What a lost backplane means: publishers read on (and lose QoS 0), after the lease time clients are sent elsewhere. */

@@ -139,10 +139,10 @@ export interface LogPage {
 /** Every QoS 1 and 2 message, stored once, in order. All `Promise`s reject with an Error when nobody answers in time. */
 export interface MessageLog {
   /**
-   * Stores a message and settles it, in order of publishing; a message that got no answer is sent again until it is settled.
-   * False asks the caller to publish no more for now (it will be told by {@link LogEvents.writable}); the message was taken all the same.
+   * Stores a message and settles it, in order of publishing; a message that got no answer is sent again until it is settled. Each
+   * publisher bounds what it has under way.
    */
-  publish(message: LogPublish): boolean;
+  publish(message: LogPublish): void;
   /** Undefined when the filter is too long. Wildcards at the first level match no topic that starts with `$`. */
   patterns(filter: string): readonly LogPattern[] | undefined;
   /** Copies of messages as they are stored: once each and in order, but a copy may be missing. Synchronous calls. */
@@ -165,8 +165,6 @@ export interface MessageLog {
 }
 
 export interface LogEvents {
-  /** Publishing may go on. */
-  writable(): void;
   /** Live copies may be missing: the connection was lost, the log has another leader, or a duplicate was answered. */
   gap(): void;
 }

@@ -4,16 +4,7 @@
  * a microtask. Bounded by bytes and age: the oldest messages go.
  */
 import { randomUUID } from 'node:crypto';
-import type {
-  LogEvents,
-  LogPage,
-  LogPattern,
-  LogPublish,
-  LogRecord,
-  LogState,
-  MessageLog,
-  Unsubscribe,
-} from '../broker/ports.ts';
+import type { LogPage, LogPattern, LogPublish, LogRecord, LogState, MessageLog, Unsubscribe } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { hasWildcard, topicMatches } from '../mqtt/topic.ts';
 import { DuplicateWindow } from './duplicate-window.ts';
@@ -38,8 +29,6 @@ export interface EmbeddedLogOptions {
   /** Older messages go; 0 = never. */
   readonly maximumAgeSeconds: number;
   readonly clock: Clock;
-  /** Never called: there is always space, and no live copy is missing. */
-  readonly events: LogEvents;
 }
 
 /** An object of its own for each `follow`, so that the same function can follow twice. */
@@ -67,10 +56,9 @@ export class EmbeddedLog implements MessageLog {
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#records.sweep(clock.wall()));
   }
 
-  publish(message: LogPublish): boolean {
+  publish(message: LogPublish): void {
     // The caller is told after its call has returned, as with a log that has to be asked.
     if (this.#batch.push(message) === 1) queueMicrotask(this.#settleBatch);
-    return true;
   }
 
   patterns(filter: string): readonly LogPattern[] | undefined {

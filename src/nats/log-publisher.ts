@@ -10,8 +10,13 @@ import type { CancelTimer, Clock } from '../clock.ts';
 import type { NatsRoute } from './bus.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
 import { LOG_PREFIX } from './log-record.ts';
+import { answerOf, isTemporary, isTooMany, outcomeOf, type PublishError, sequenceOf } from './publish-answer.ts';
 
 const WINDOW_MESSAGES = 1_024;
+/** What is left of the window after JetStream has said again and again that too much waits in the stream. */
+const SMALLEST_WINDOW = 16;
+/** Messages stored until a window that was made smaller grows by one. */
+const STORED_PER_GROWTH = 16;
 const WINDOW_BYTES = 8 * 1024 * 1024;
 /** A publish without an answer is given up after this time, and sent again. */
 const ANSWER_MILLISECONDS = 5_000;
@@ -24,12 +29,6 @@ const HEADER_CHARACTERS = 1024 * 1024;
 const TTL_MARGIN_SECONDS = 3_600;
 /** Bytes of headers and the protocol line, for the check against max_payload. */
 const HEADER_ALLOWANCE = 512;
-
-/** Answers of JetStream that mean: not now. */
-const TEMPORARY_CODES: ReadonlySet<number> = new Set([429, 503]);
-/** No space: maximum bytes or messages of the stream, of the account, of the server; some of them come with 503. */
-const FULL_CODES: ReadonlySet<number> = new Set([10_077, 10_002, 10_047, 10_028, 10_023, 10_122]);
-const TOO_LARGE_CODES: ReadonlySet<number> = new Set([10_054, 10_097]);
 
 interface Flight {
   readonly message: LogPublish;
@@ -44,8 +43,6 @@ interface Flight {
 export interface LogPublisherOptions {
   readonly connection: NatsConnection;
   readonly clock: Clock;
-  /** The queue was longer than the window and no longer is. */
-  readonly writable: () => void;
   /** The log had the message already: its live copy may never have come. */
   readonly duplicate: (sequence: number) => void;
 }
@@ -57,12 +54,18 @@ export class LogPublisher {
   readonly #flights = new Map<number, Flight>();
   #queue: LogPublish[] = [];
   #queueStart = 0;
+  /** Messages that may be under way; less while the stream takes less. */
+  #window = WINDOW_MESSAGES;
+  #storedSinceGrowth = 0;
+  #hasShrunk = false;
   #bytes = 0;
   #out = 0;
   #next = 1;
   #isConnected = true;
   /** Number of the message that goes alone after trouble: the others follow when it is settled. */
   #probe = 0;
+  /** To be sent again behind the probe, in their order. */
+  #unsent: Flight[] = [];
   #maximumPayload = 0;
   /** Waits until nothing is out, then for a pause, then sends again. */
   #isRecovering = false;
@@ -86,14 +89,10 @@ export class LogPublisher {
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
   }
 
-  /** False: the window is full; the message waits in the queue. */
-  publish(message: LogPublish): boolean {
-    if (this.#isRecovering || this.#waiting > 0 || this.#isFull) {
-      this.#queue.push(message);
-      return false;
-    }
-    this.#launch(message);
-    return true;
+  /** What the window has no room for waits in the queue: as much as all clients together may have under way. */
+  publish(message: LogPublish): void {
+    if (this.#isRecovering || this.#waiting > 0 || this.#isFull) this.#queue.push(message);
+    else this.#launch(message);
   }
 
   disconnected(): void {
@@ -116,17 +115,16 @@ export class LogPublisher {
 
   /** What was taken is neither sent again nor settled: other nodes answer for its clients now. */
   abandon(): void {
-    const wasFull = this.#waiting > 0;
     this.#flights.clear();
     this.#queue = [];
     this.#queueStart = 0;
     this.#bytes = 0;
     this.#out = 0;
     this.#probe = 0;
+    this.#unsent = [];
     // No answer will end the recovery: there is nothing left to be answered.
     if (this.#isRecovering) this.#resendWhenQuiet();
     this.#tellIdle();
-    if (wasFull) this.#options.writable();
   }
 
   close(): void {
@@ -142,7 +140,7 @@ export class LogPublisher {
   }
 
   get #isFull(): boolean {
-    return this.#flights.size >= WINDOW_MESSAGES || this.#bytes >= WINDOW_BYTES;
+    return this.#flights.size >= this.#window || this.#bytes >= WINDOW_BYTES;
   }
 
   get #isIdle(): boolean {
@@ -217,16 +215,28 @@ export class LogPublisher {
 
   #stored(flight: Flight, sequence: number): void {
     this.#pause = FIRST_PAUSE_MILLISECONDS;
+    if (this.#window < WINDOW_MESSAGES && ++this.#storedSinceGrowth >= STORED_PER_GROWTH) {
+      this.#storedSinceGrowth = 0;
+      this.#window++;
+    }
     this.#settle(flight, 'stored', sequence);
   }
 
   #refused(flight: Flight, error: PublishError): void {
-    if (TEMPORARY_CODES.has(error.code) && !FULL_CODES.has(error.err_code ?? 0)) {
+    if (isTemporary(error)) {
+      if (isTooMany(error)) this.#shrink();
       this.#giveUp(flight);
       this.#recover();
       return;
     }
-    this.#settle(flight, outcomeOf(error.err_code ?? 0), 0);
+    this.#settle(flight, outcomeOf(error), 0);
+  }
+
+  /** Once for all that was under way together. */
+  #shrink(): void {
+    if (this.#hasShrunk) return;
+    this.#hasShrunk = true;
+    this.#window = Math.max(SMALLEST_WINDOW, this.#window >> 1);
   }
 
   #settle(flight: Flight, outcome: LogOutcome, sequence: number): void {
@@ -238,6 +248,7 @@ export class LogPublisher {
     }
     flight.message.settled(outcome, sequence);
     if (flight.number === this.#probe) this.#resendRest();
+    else if (this.#unsent.length > 0) this.#sendUnsent();
     else if (this.#isRecovering) this.#resendWhenQuiet();
     else this.#launchQueued();
     this.#tellIdle();
@@ -261,7 +272,6 @@ export class LogPublisher {
     }
     this.#queue = [];
     this.#queueStart = 0;
-    this.#options.writable();
   }
 
   #giveUp(flight: Flight): void {
@@ -272,6 +282,7 @@ export class LogPublisher {
 
   #recover(): void {
     this.#isRecovering = true;
+    this.#unsent = [];
     this.#resendWhenQuiet();
   }
 
@@ -299,7 +310,19 @@ export class LogPublisher {
   /** Nothing new before the last of them: a message that settles meanwhile, too large for another server, must let none overtake. */
   #resendRest(): void {
     this.#probe = 0;
-    for (const flight of [...this.#flights.values()]) if (!flight.isOut) this.#send(flight);
+    this.#hasShrunk = false;
+    this.#unsent = [...this.#flights.values()].filter(({ isOut }) => !isOut);
+    this.#sendUnsent();
+  }
+
+  #sendUnsent(): void {
+    // One by one: what settles when it is sent, too large for another server, brings us here again.
+    while (this.#unsent.length > 0 && this.#out < this.#window) {
+      const flight = this.#unsent.shift();
+      // An answer to an earlier attempt may have come since.
+      if (flight !== undefined && this.#flights.has(flight.number)) this.#send(flight);
+    }
+    if (this.#unsent.length > 0) return;
     this.#isRecovering = false;
     this.#launchQueued();
     this.#tellIdle();
@@ -317,46 +340,4 @@ export class LogPublisher {
     }
     if (isLate) this.#recover();
   }
-}
-
-/** Position in `{"stream":"SMQ_LOG","seq":123}`, with a domain or without; 0 for every other answer. Read from behind. */
-function sequenceOf(data: Uint8Array): number {
-  // 0x73 0x74: the key `stream` comes first in an acknowledgement and only there
-  if (data[2] !== 0x73 || data[3] !== 0x74) return 0;
-  let at = data.length - 2;
-  let sequence = 0;
-  for (let place = 1; isDigit(data[at]); place *= 10) sequence += ((data[at--] ?? 0) - 0x30) * place;
-  // the last letters of `"seq":`
-  return data[at] === 0x3a && data[at - 1] === 0x22 && data[at - 2] === 0x71 ? sequence : 0;
-}
-
-function isDigit(byte: number | undefined): boolean {
-  return byte !== undefined && byte >= 0x30 && byte <= 0x39;
-}
-
-interface PublishError {
-  readonly code: number;
-  readonly err_code?: number;
-}
-
-interface PublishAnswer {
-  readonly seq?: number;
-  readonly duplicate?: boolean;
-  readonly error?: PublishError;
-}
-
-/** An empty answer is "no responders": the stream has no leader. */
-function answerOf(data: Uint8Array): PublishAnswer {
-  if (data.length === 0) return { error: { code: 503 } };
-  try {
-    return JSON.parse(Buffer.from(data).toString()) as PublishAnswer; // decoded border: the server's JSON
-  } catch {
-    // No answer of JetStream's: somebody else listens there.
-    return {};
-  }
-}
-
-function outcomeOf(code: number): LogOutcome {
-  if (FULL_CODES.has(code)) return 'full';
-  return TOO_LARGE_CODES.has(code) ? 'tooLarge' : 'refused';
 }

@@ -78,7 +78,6 @@ export class NatsLog implements MessageLog {
     this.#publisher = new LogPublisher({
       connection: control.connection,
       clock,
-      writable: () => options.events.writable(),
       duplicate: (sequence) => this.#tellGap(sequence),
     });
     this.#flush = new SharedRoundTrip(() => feed.flush());
@@ -88,8 +87,8 @@ export class NatsLog implements MessageLog {
     control.connection.subscribe(LEADER_ADVISORY, { callback: gap });
   }
 
-  publish(message: LogPublish): boolean {
-    return this.#publisher.publish(message);
+  publish(message: LogPublish): void {
+    this.#publisher.publish(message);
   }
 
   patterns(filter: string): readonly LogPattern[] | undefined {

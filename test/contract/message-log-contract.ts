@@ -4,34 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { LogEvents, LogOutcome, LogPublish, LogRecord, MessageLog, Route } from '../../src/broker/ports.ts';
+import type { LogOutcome, LogPublish, LogRecord, MessageLog, Route } from '../../src/broker/ports.ts';
 import type { Extras } from '../../src/message.ts';
 import { eventually } from '../support/eventually.ts';
-
-/** How often a log has called its events. */
-export interface SeenEvents {
-  writables: number;
-  gaps: number;
-}
 
 /** One log, empty when opened, and what the suite needs beside it. */
 export interface LogUnderTest {
   readonly log: MessageLog;
-  readonly seen: SeenEvents;
   makeRoute(topic: string): Route | undefined;
   close(): Promise<void>;
-}
-
-/** Events for the log under test that only count. */
-export function countEvents(seen: SeenEvents): LogEvents {
-  return {
-    writable: () => {
-      seen.writables++;
-    },
-    gap: () => {
-      seen.gaps++;
-    },
-  };
 }
 
 interface Answer {
@@ -94,12 +75,9 @@ export function messageLogContract(name: string, open: () => Promise<LogUnderTes
       };
     };
 
-    /** Publishes as fast as the log allows; resolves with the positions. */
+    /** Resolves with the positions. */
     const store = async (...messages: TestMessage[]): Promise<number[]> => {
-      for (const entry of messages) {
-        const { writables } = under.seen;
-        if (!log.publish(entry)) await eventually(() => under.seen.writables > writables, 'writable');
-      }
+      for (const entry of messages) log.publish(entry);
       const answers = await Promise.all(messages.map(({ done }) => done));
       for (const { outcome } of answers) assert.equal(outcome, 'stored');
       return answers.map(({ sequence }) => sequence);

@@ -7,7 +7,7 @@ import { type Counters, makeCounters } from '../../src/counters.ts';
 import { type Backplane, connectNatsBackplane, type NatsBackplaneOptions } from '../../src/nats/backplane.ts';
 import { natsSettings } from './nats-settings.ts';
 
-const silent: LogEvents = { writable() {}, gap() {} };
+const silent: LogEvents = { gap() {} };
 
 /** Connects to one nats-server; JetStream on, small times, whatever `options` does not say otherwise. */
 export async function openBackplane(

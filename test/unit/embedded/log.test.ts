@@ -14,8 +14,7 @@ interface Answer {
 
 function open(options: { maximumBytes?: number; maximumAgeSeconds?: number } = {}) {
   const clock = new ManualClock();
-  const events = { writable() {}, gap() {} };
-  const log = new EmbeddedLog({ maximumAgeSeconds: 0, clock, events, ...options });
+  const log = new EmbeddedLog({ maximumAgeSeconds: 0, clock, ...options });
   const store = (topic: string, payload = '', beside: Partial<LogPublish> = {}): Promise<Answer> =>
     new Promise((resolve) => {
       log.publish({
