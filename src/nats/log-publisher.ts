@@ -20,6 +20,8 @@ const STORED_PER_GROWTH = 16;
 const WINDOW_BYTES = 8 * 1024 * 1024;
 /** A publish without an answer is given up after this time, and sent again. */
 const ANSWER_MILLISECONDS = 5_000;
+/** Nothing new is sent while an answer is awaited for longer: an election may be on, and what was sent into it may be lost. */
+const STALL_MILLISECONDS = 1_000;
 const SWEEP_MILLISECONDS = 100;
 const FIRST_PAUSE_MILLISECONDS = 100;
 const LONGEST_PAUSE_MILLISECONDS = 1_000;
@@ -36,6 +38,7 @@ interface Flight {
   /** Number of the reply subject, for all attempts: a late answer to an earlier one counts. */
   readonly number: number;
   sentAt: number;
+  attempts: number;
   /** Under way: neither answered nor given up. */
   isOut: boolean;
 }
@@ -43,8 +46,8 @@ interface Flight {
 export interface LogPublisherOptions {
   readonly connection: NatsConnection;
   readonly clock: Clock;
-  /** The log had the message already: its live copy may never have come. */
-  readonly duplicate: (sequence: number) => void;
+  /** Stored, but its live copy may never come: the log had the message already, or there was trouble before it answered. */
+  readonly uncertain: (sequence: number) => void;
 }
 
 export class LogPublisher {
@@ -62,8 +65,12 @@ export class LogPublisher {
   #out = 0;
   #next = 1;
   #isConnected = true;
+  /** The oldest message waits for its answer for long. */
+  #isStalled = false;
   /** Number of the message that goes alone after trouble: the others follow when it is settled. */
   #probe = 0;
+  /** Number of the message stored last. */
+  #lastStored = 0;
   /** To be sent again behind the probe, in their order. */
   #unsent: Flight[] = [];
   #maximumPayload = 0;
@@ -91,7 +98,7 @@ export class LogPublisher {
 
   /** What the window has no room for waits in the queue: as much as all clients together may have under way. */
   publish(message: LogPublish): void {
-    if (this.#isRecovering || this.#waiting > 0 || this.#isFull) this.#queue.push(message);
+    if (this.#isRecovering || this.#isStalled || this.#waiting > 0 || this.#isFull) this.#queue.push(message);
     else this.#launch(message);
   }
 
@@ -151,7 +158,7 @@ export class LogPublisher {
     if (!this.#fits(message)) return message.settled('tooLarge', 0);
     const number = this.#next++;
     const bytes = message.payload.length + (message.extras?.properties.length ?? 0) + HEADER_ALLOWANCE;
-    const flight: Flight = { message, bytes, number, sentAt: 0, isOut: false };
+    const flight: Flight = { message, bytes, number, sentAt: 0, attempts: 0, isOut: false };
     this.#flights.set(number, flight);
     this.#bytes += bytes;
     this.#send(flight);
@@ -164,6 +171,7 @@ export class LogPublisher {
     const { subject } = message.route as NatsRoute; // routes come from NatsBus.route
     flight.isOut = true;
     flight.sentAt = clock.now();
+    flight.attempts++;
     this.#out++;
     const headers = this.#headersOf(message);
     const reply = `${this.#inbox}.${number}`;
@@ -209,11 +217,34 @@ export class LogPublisher {
     if (sequence > 0) return this.#stored(flight, sequence);
     const { duplicate, error, seq = 0 } = answerOf(data);
     if (error !== undefined || seq === 0) return this.#refused(flight, error ?? { code: 500 });
-    if (duplicate === true) this.#options.duplicate(seq);
-    this.#stored(flight, seq);
+    if (duplicate !== true) return this.#stored(flight, seq);
+    // Answered at once, before what is on its way to the store.
+    this.#options.uncertain(seq);
+    this.#settle(flight, 'stored', seq);
+  }
+
+  /** Whether an older message was sent no later and still waits for its answer. */
+  #isPassedOver({ isOut, number, sentAt }: Flight): boolean {
+    for (const oldest of this.#flights.values()) {
+      if (oldest.number >= number) return false;
+      if (oldest.isOut) return isOut && oldest.sentAt <= sentAt;
+    }
+    return false;
+  }
+
+  /** The leader stores and answers in order: what it passes over is lost, or its answer is. */
+  #giveUpBefore(number: number): void {
+    for (const flight of this.#flights.values()) {
+      if (flight.number >= number) break;
+      this.#giveUp(flight);
+    }
+    this.#recover();
   }
 
   #stored(flight: Flight, sequence: number): void {
+    if (flight.number !== this.#lastStored + 1 && this.#isPassedOver(flight)) this.#giveUpBefore(flight.number);
+    this.#lastStored = flight.number;
+    if (flight.attempts > 1 || this.#isStalled) this.#options.uncertain(sequence);
     this.#pause = FIRST_PAUSE_MILLISECONDS;
     if (this.#window < WINDOW_MESSAGES && ++this.#storedSinceGrowth >= STORED_PER_GROWTH) {
       this.#storedSinceGrowth = 0;
@@ -259,7 +290,7 @@ export class LogPublisher {
   }
 
   #launchQueued(): void {
-    if (this.#waiting === 0) return;
+    if (this.#waiting === 0 || this.#isStalled) return;
     while (this.#waiting > 0 && !this.#isFull) {
       const message = this.#queue[this.#queueStart++];
       if (message !== undefined) this.#launch(message);
@@ -329,7 +360,10 @@ export class LogPublisher {
   }
 
   #sweep(): void {
-    const limit = this.#options.clock.now() - ANSWER_MILLISECONDS;
+    const now = this.#options.clock.now();
+    const limit = now - ANSWER_MILLISECONDS;
+    const wasStalled = this.#isStalled;
+    this.#isStalled = this.#oldestSentAt() <= now - STALL_MILLISECONDS;
     let isLate = false;
     // The oldest come first; those that were given up wait for the others.
     for (const flight of this.#flights.values()) {
@@ -339,5 +373,12 @@ export class LogPublisher {
       this.#giveUp(flight);
     }
     if (isLate) this.#recover();
+    else if (wasStalled && !this.#isRecovering) this.#launchQueued();
+  }
+
+  /** Infinity when nothing is under way. */
+  #oldestSentAt(): number {
+    for (const { isOut, sentAt } of this.#flights.values()) if (isOut) return sentAt;
+    return Number.POSITIVE_INFINITY;
   }
 }

@@ -61,6 +61,9 @@ export class NatsLog implements MessageLog {
   /** NATS's clock less ours, milliseconds. */
   #clockOffset = 0;
   #gapTimer: CancelTimer | undefined;
+  #tellTimer: CancelTimer | undefined;
+  /** Highest position that was stored without being sure of its live copy. */
+  #uncertain = 0;
 
   constructor(options: NatsLogOptions) {
     this.#options = options;
@@ -78,7 +81,7 @@ export class NatsLog implements MessageLog {
     this.#publisher = new LogPublisher({
       connection: control.connection,
       clock,
-      duplicate: (sequence) => this.#tellGap(sequence),
+      uncertain: (sequence) => this.#tellGap(sequence),
     });
     this.#flush = new SharedRoundTrip(() => feed.flush());
     this.#state = new SharedRoundTrip(() => this.#askState());
@@ -182,6 +185,7 @@ export class NatsLog implements MessageLog {
 
   async close(): Promise<void> {
     this.#gapTimer?.();
+    this.#tellTimer?.();
     this.#publisher.close();
     this.#reads.close();
   }
@@ -197,10 +201,15 @@ export class NatsLog implements MessageLog {
     return { identity: created, first, last: state.last_seq, isOnlyCopy: this.#options.replicas === 1 };
   }
 
+  /** Tells the other nodes; many messages at once are one message. */
   #tellGap(sequence: number): void {
-    const { connection } = this.#options.control;
-    if (!connection.isClosed()) connection.publish(CATCH_UP_SUBJECT, String(sequence));
-    this.#gap();
+    const { clock, control } = this.#options;
+    this.#uncertain = Math.max(this.#uncertain, sequence);
+    this.#tellTimer ??= clock.after(GAP_MILLISECONDS, () => {
+      this.#tellTimer = undefined;
+      this.#options.events.gap();
+      if (!control.connection.isClosed()) control.connection.publish(CATCH_UP_SUBJECT, String(this.#uncertain));
+    });
   }
 
   /** Many signs of one gap are one gap. */

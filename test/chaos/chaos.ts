@@ -1,7 +1,8 @@
 /**
- * `npm run chaos [-- rounds=50 seed=1]`: numbered flows while random parts are killed, frozen and started again: edge nodes, the only
+ * `npm run chaos [-- rounds=50 seed=1 leaders=0]`: numbered flows while random parts are killed, frozen and started again: edge nodes, the only
  * nats-server, the leader of the log in a NATS cluster. One line a round; exit code 1 when a message was lost, came out of order, or
  * twice at QoS 2. A round repeats itself (as far as processes do) with `rounds=1` and the seed of its line.
+ * `leaders=10` makes it ten rounds on three NATS servers whose log leader is killed in each, and nothing else.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { startNatsCluster } from '../support/nats-cluster.ts';
@@ -154,14 +155,19 @@ function inTurn(events: readonly Event[]): Map<number, () => Promise<void>> {
   return new Map(tasks);
 }
 
-async function runRound(stage: Stage, seed: number): Promise<boolean> {
+/** Nothing but the leader of the log goes, in the middle. */
+function leaderOnly(stage: Stage, random: Random, count: number): Event[] {
+  return [{ at: 1 + random(count - 1), text: 'leader', run: () => stage.killNats() }];
+}
+
+async function runRound(stage: Stage, seed: number, planOf: typeof eventsOf): Promise<boolean> {
   const random = randomOf(seed);
   const qos = (1 + random(2)) as 1 | 2;
   const count = 1_000 + random(5_000);
   const topics = 1 + random(8);
   const window = 1 + random(100);
   const padding = random(4) === 0 ? random(4_000) : 0;
-  const events = eventsOf(stage, random, count);
+  const events = planOf(stage, random, count);
   const result = await runFlow({
     qos,
     count,
@@ -185,13 +191,14 @@ function verdict({ disconnects, lost, misordered, repeated, seconds }: FlowResul
 }
 
 async function main(): Promise<void> {
-  const rounds = argument('rounds', 50);
+  const leaders = argument('leaders', 0);
+  const rounds = argument('rounds', leaders > 0 ? leaders : 50);
   const seed = argument('seed', Date.now() % 1_000_000);
   const deadline = performance.now() + argument('seconds', Number.POSITIVE_INFINITY) * 1_000;
   process.stdout.write(`chaos: ${rounds} rounds from seed ${seed}\n`);
   const stages = new Map<Stage['name'], Promise<Stage>>();
   const stageOf = (round: number): Promise<Stage> => {
-    const name = round % CLUSTER_EVERY === 0 ? 'cluster' : 'one server';
+    const name = leaders > 0 || round % CLUSTER_EVERY === 0 ? 'cluster' : 'one server';
     const made = stages.get(name) ?? (name === 'cluster' ? threeServers() : oneServer());
     stages.set(name, made);
     return made;
@@ -200,7 +207,7 @@ async function main(): Promise<void> {
   let done = 0;
   for (; done < rounds && performance.now() < deadline; done++) {
     // By the seed, not the count: a single round with its seed is the same round.
-    if (!(await runRound(await stageOf(seed + done), seed + done))) bad++;
+    if (!(await runRound(await stageOf(seed + done), seed + done, leaders > 0 ? leaderOnly : eventsOf))) bad++;
   }
   for (const stage of stages.values()) await (await stage).stop();
   process.stdout.write(`${done - bad} of ${done} rounds are good\n`);

@@ -432,7 +432,7 @@ test('what was abandoned while the log was silent is never settled; what is publ
     const publisher = new LogPublisher({
       connection,
       clock: systemClock,
-      duplicate() {},
+      uncertain() {},
     });
     const log = { publish: (message: LogPublish) => publisher.publish(message) };
     const abandoned: Settled[] = [];
@@ -451,46 +451,127 @@ test('what was abandoned while the log was silent is never settled; what is publ
     await connection.close();
   }));
 
-test('a stream in which too much waits is given less at once, and everything is stored', async () => {
-  const PLACES = 40;
+/** A stream that answers as the test says; the real one does so when its leader dies at the right moment. */
+interface FakeStream {
+  readonly publisher: LogPublisher;
+  /** Publishes numbered messages; their answers are in `settled`. */
+  publish(count: number): void;
+  readonly settled: Settled[];
+}
+
+async function withFakeStream(
+  take: (text: string, respond: (answer: string) => void) => void,
+  run: (fake: FakeStream) => Promise<void>,
+): Promise<void> {
   const nats = await startNatsServer();
   const [stream, connection] = await Promise.all([connect({ servers: nats.url }), connect({ servers: nats.url })]);
+  stream.subscribe('$SMQ.log.fake', {
+    callback: (_, message) => take(message.string(), (answer) => message.respond(answer)),
+  });
+  await stream.flush();
+  const publisher = new LogPublisher({ connection, clock: systemClock, uncertain() {} });
+  const settled: Settled[] = [];
+  const route = { ...makeTopic('fake'), subject: 'fake' };
+  let next = 0;
+  const publishOne = (index: number): void =>
+    publisher.publish({
+      route,
+      payload: Buffer.from(String(index)),
+      qos: 1,
+      extras: undefined,
+      expirySeconds: undefined,
+      messageId: '',
+      settled: (outcome, sequence) => settled.push({ index, outcome, sequence }),
+    });
+  const publish = (count: number): void => {
+    for (const end = next + count; next < end; next++) publishOne(next);
+  };
+  try {
+    await run({ publisher, settled, publish });
+  } finally {
+    publisher.close();
+    await Promise.all([stream.close(), connection.close()]);
+    await nats.stop();
+  }
+}
+
+test('a stream in which too much waits is given less at once, and everything is stored', async () => {
+  const PLACES = 40;
   // JetStream refuses so when 100,000 messages wait, which no single node brings about.
   const waiting: Array<() => void> = [];
   const accepted: string[] = [];
   let refused = 0;
-  stream.subscribe('$SMQ.log.busy', {
-    callback: (_, message) => {
-      if (waiting.length >= PLACES) {
-        refused++;
-        message.respond('{"stream":"SMQ_LOG","error":{"code":429,"err_code":10167,"description":"too many requests"}}');
-        return;
-      }
-      const text = message.string();
-      waiting.push(() => {
-        accepted.push(text);
-        message.respond(`{"stream":"SMQ_LOG","seq":${accepted.length}}`);
-      });
-    },
-  });
-  await stream.flush();
   const working = setInterval(() => {
     for (const store of waiting.splice(0, PLACES / 2)) store();
   }, 1);
-  const publisher = new LogPublisher({ connection, clock: systemClock, duplicate() {} });
-  const settled: Settled[] = [];
-  const topic = { ...makeTopic('busy'), subject: 'busy' };
-  publish({ log: { publish: (message) => publisher.publish(message) }, route: () => topic }, 'busy', 5_000, settled);
-  await publisher.settled();
-  clearInterval(working);
-  publisher.close();
-  await Promise.all([stream.close(), connection.close()]);
-  await nats.stop();
-  assert.equal(settled.length, 5_000);
-  assert.ok(settled.every(({ outcome }) => outcome === 'stored'));
-  assert.deepEqual([...accepted].sort(byNumber), numbers(5_000), 'each once');
-  // 1,024, 512, 256 … until the stream has room for the window
-  assert.ok(refused > 0 && refused < 2_100, `${refused} were refused`);
+  await withFakeStream(
+    (text, respond) => {
+      if (waiting.length >= PLACES) {
+        refused++;
+        respond('{"stream":"SMQ_LOG","error":{"code":429,"err_code":10167,"description":"too many requests"}}');
+        return;
+      }
+      waiting.push(() => {
+        accepted.push(text);
+        respond(`{"stream":"SMQ_LOG","seq":${accepted.length}}`);
+      });
+    },
+    async ({ publish, publisher, settled }) => {
+      publish(5_000);
+      await publisher.settled();
+      assert.equal(settled.length, 5_000);
+      assert.ok(settled.every(({ outcome }) => outcome === 'stored'));
+      assert.deepEqual([...accepted].sort(byNumber), numbers(5_000), 'each once');
+      // 1,024, 512, 256 … until the stream has room for the window
+      assert.ok(refused > 0 && refused < 2_100, `${refused} were refused`);
+    },
+  ).finally(() => clearInterval(working));
+});
+
+test('answers that come late, from the next leader, let nothing overtake what the dead one has swallowed', async () => {
+  const LATE = 1_500;
+  const accepted: string[] = [];
+  let arrived = 0;
+  await withFakeStream(
+    (text, respond) => {
+      arrived++;
+      // The first ten are stored and answered after the election; the others are lost with the leader.
+      if (arrived > 10 && arrived <= 50) return;
+      accepted.push(text);
+      const answer = `{"stream":"SMQ_LOG","seq":${accepted.length}}`;
+      if (arrived > 50) respond(answer);
+      else setTimeout(() => respond(answer), LATE);
+    },
+    async ({ publish, publisher, settled }) => {
+      publish(50);
+      await eventually(() => settled.length === 10, 'late answers');
+      publish(10);
+      await publisher.settled();
+      assert.deepEqual(accepted, numbers(60));
+    },
+  );
+});
+
+test('what the leader passes over goes again at once', async () => {
+  const accepted: string[] = [];
+  let arrived = 0;
+  await withFakeStream(
+    (text, respond) => {
+      arrived++;
+      if (arrived > 10 && arrived <= 20) return;
+      accepted.push(text);
+      respond(`{"stream":"SMQ_LOG","seq":${accepted.length}}`);
+    },
+    async ({ publish, publisher, settled }) => {
+      const started = performance.now();
+      publish(50);
+      await publisher.settled();
+      assert.ok(performance.now() - started < 4_000, 'before the answers were given up');
+      assert.equal(settled.length, 50);
+      const order = numbers(50);
+      assert.deepEqual(accepted, [...order.slice(0, 10), ...order.slice(20), ...order.slice(10, 20)]);
+    },
+  );
 });
 
 function byNumber(a: string, b: string): number {
