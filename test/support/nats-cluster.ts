@@ -14,6 +14,8 @@ export interface NatsClusterOptions {
   readonly jetstream?: boolean;
   /** Appended to every member's configuration file. */
   readonly extraConfig?: string;
+  /** Port by which member `from` reaches the route port of member `to`: a proxy that the test cuts. Default the route port. */
+  readonly routeVia?: (from: number, to: number, routePort: number) => Promise<number>;
 }
 
 export interface NatsCluster {
@@ -39,11 +41,17 @@ interface Jsz {
 
 /** Starts `count` nats-servers that form one cluster; resolves once it is formed. */
 export async function startNatsCluster(count = 3, options: NatsClusterOptions = {}): Promise<NatsCluster> {
-  const { jetstream = true, extraConfig = '' } = options;
+  const { jetstream = true, extraConfig = '', routeVia } = options;
   const routePorts = await Promise.all(Array.from({ length: count }, freePort));
-  const starting = routePorts.map((port, index) =>
-    startNatsServer({ jetstream, extraConfig, name: memberName(index), cluster: { name: 'test', port, routePorts } }),
-  );
+  const routesOf = (from: number): Promise<number[]> =>
+    Promise.all(
+      routePorts.map((port, to) => (routeVia === undefined || from === to ? port : routeVia(from, to, port))),
+    );
+  const starting = routePorts.map(async (port, index) => {
+    // Members tell each other how they are reached: past no proxy.
+    const cluster = { name: 'test', port, routePorts: await routesOf(index), isHidden: routeVia !== undefined };
+    return startNatsServer({ jetstream, extraConfig, name: memberName(index), cluster });
+  });
   const results = await Promise.allSettled(starting);
   const servers = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const cluster = clusterOf(servers, jetstream);

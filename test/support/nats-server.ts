@@ -31,6 +31,8 @@ export interface NatsClusterMembership {
   readonly port: number;
   /** Route ports of all members; its own may be among them. */
   readonly routePorts: readonly number[];
+  /** Nobody is told of a way to this server but those who know one. Default false. */
+  readonly isHidden?: boolean;
 }
 
 /** Starts a nats-server on 127.0.0.1 and resolves once it greets clients. */
@@ -71,8 +73,10 @@ function configuration({ port, monitorPort, folder }: NatsLaunch, options: NatsS
   if (jetstream) lines.push(`jetstream { store_dir: ${JSON.stringify(storeDir)} }`);
   if (cluster !== undefined) {
     const routes = cluster.routePorts.map((routePort) => `"nats://127.0.0.1:${routePort}"`);
+    // Port 1: nobody listens there.
+    const advertise = cluster.isHidden === true ? ', advertise: "127.0.0.1:1"' : '';
     lines.push(
-      `cluster { name: "${cluster.name}", listen: "127.0.0.1:${cluster.port}", routes: [${routes.join(', ')}] }`,
+      `cluster { name: "${cluster.name}", listen: "127.0.0.1:${cluster.port}", routes: [${routes.join(', ')}]${advertise} }`,
     );
   }
   return [...lines, extraConfig, ''].join('\n');
