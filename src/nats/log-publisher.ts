@@ -25,7 +25,7 @@ const STALL_MILLISECONDS = 1_000;
 const SWEEP_MILLISECONDS = 100;
 const FIRST_PAUSE_MILLISECONDS = 100;
 const LONGEST_PAUSE_MILLISECONDS = 1_000;
-/** Of cached header lines. */
+/** Of the origins whose headers are cached. */
 const HEADER_CHARACTERS = 1024 * 1024;
 /** A message with an expiry stays in the log for longer by this: clocks differ, and expiry is decided at delivery. */
 const TTL_MARGIN_SECONDS = 3_600;
@@ -80,7 +80,7 @@ export class LogPublisher {
   #cancelPause: CancelTimer | undefined;
   readonly #stopSweep: CancelTimer;
   #idle: Array<() => void> = [];
-  /** By their lines. */
+  /** By origin. */
   readonly #headers = new BoundedCache<MsgHdrs>(HEADER_CHARACTERS);
 
   constructor(options: LogPublisherOptions) {
@@ -189,23 +189,24 @@ export class LogPublisher {
   #headersOf({ expirySeconds, extras, messageId, qos }: LogPublish): MsgHdrs | undefined {
     const origin = extras?.origin ?? '';
     const hasProperties = extras !== undefined && extras.properties.length > 0;
+    if (qos === 1 && !hasProperties && extras?.retain !== true && messageId === '' && expirySeconds === undefined)
+      return this.#originHeaders(origin);
     let lines = qos === 2 ? `${QOS_HEADER}: 2\r\n` : '';
     if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
     if (extras?.retain === true) lines += `${RETAIN_HEADER}: 1\r\n`;
-    if (!hasProperties && messageId === '' && expirySeconds === undefined) return this.#cachedHeaders(lines);
     if (hasProperties) lines += `${PROPERTIES_HEADER}: ${extras.properties.toString('base64')}\r\n`;
     if (messageId !== '') lines += `Nats-Msg-Id: ${messageId}\r\n`;
     if (expirySeconds !== undefined) lines += `Nats-TTL: ${expirySeconds + TTL_MARGIN_SECONDS}\r\n`;
     return readyHeaders(lines);
   }
 
-  /** Messages of one client without properties have the same headers. */
-  #cachedHeaders(lines: string): MsgHdrs | undefined {
-    if (lines === '') return undefined;
-    const known = this.#headers.get(lines);
+  /** Most messages have no other headers: made once per client. */
+  #originHeaders(origin: string): MsgHdrs | undefined {
+    if (origin === '') return undefined;
+    const known = this.#headers.get(origin);
     if (known !== undefined) return known;
-    const made = readyHeaders(lines);
-    this.#headers.add(lines, made);
+    const made = readyHeaders(`${ORIGIN_HEADER}: ${origin}\r\n`);
+    this.#headers.add(origin, made);
     return made;
   }
 

@@ -22,6 +22,8 @@ export class Reader implements FeedReader {
   index = 0;
   readonly subscription: SessionSubscription;
   readonly feed: Feed;
+  /** The readers of a message that no other subscription of the session matches. */
+  readonly alone: readonly Reader[] = [this];
   readonly #log: MessageLog;
   readonly #sink: RecordSink;
   /** Positions up to here were taken, or are from before the subscription. */

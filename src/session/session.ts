@@ -349,7 +349,7 @@ export class Session implements RecordSink {
       return false;
     }
     this.#isMoved = true;
-    this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : [reader], waited);
+    this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : reader.alone, waited);
     return true;
   }
 
