@@ -47,6 +47,10 @@ export interface Counters {
   busPublished: number;
   busReceived: number;
   busReconnects: number;
+  /** Retained messages put in their place, removals included. */
+  retainedStored: number;
+  /** Retained messages sent to new subscriptions. */
+  retainedDelivered: number;
   /** RETAIN flags of MQTT 3.x publishers on messages that were delivered but not retained. */
   retainIgnored: number;
   /** Messages stored in the log for clients of this node, and publishes that the log refused for good. */
@@ -89,6 +93,8 @@ export function makeCounters(): Counters {
     busPublished: 0,
     busReceived: 0,
     busReconnects: 0,
+    retainedStored: 0,
+    retainedDelivered: 0,
     retainIgnored: 0,
     logStored: 0,
     logRefused: 0,

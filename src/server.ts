@@ -21,6 +21,7 @@ import { type Counters, makeCounters } from './counters.ts';
 import { EmbeddedBus } from './embedded/bus.ts';
 import { EmbeddedCluster } from './embedded/cluster.ts';
 import { EmbeddedLog } from './embedded/log.ts';
+import { EmbeddedRetainedStore } from './embedded/retained-store.ts';
 import { EmbeddedSessionStore } from './embedded/session-store.ts';
 import { Reason } from './mqtt/reason.ts';
 import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
@@ -200,8 +201,13 @@ class Node implements RunningServer {
     const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
     const log = new EmbeddedLog({ maximumAgeSeconds, clock });
     const sessions = new EmbeddedSessionStore({ clock });
+    const retained = new EmbeddedRetainedStore({ clock });
     const lease = eternalLease(this.#incarnation);
-    return { bus, cluster, log, sessions, lease, close: async () => void (await Promise.all([close(), log.close()])) };
+    const closeAll = async (): Promise<void> => {
+      retained.close();
+      await Promise.all([close(), log.close()]);
+    };
+    return { bus, cluster, log, sessions, retained, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -242,12 +248,13 @@ class Node implements RunningServer {
     void this.#connections.closeAll(Reason.serverBusy);
   }
 
-  #makeSessions({ lease, log, sessions: store }: Backplane): Sessions | undefined {
-    if (lease === undefined || log === undefined || store === undefined) return undefined;
+  #makeSessions({ lease, log, retained, sessions: store }: Backplane): Sessions | undefined {
+    if (lease === undefined || log === undefined || store === undefined || retained === undefined) return undefined;
     const { clock, config } = this.#options;
     return new Sessions({
       log,
       store,
+      retained,
       lease,
       counters: this.counters,
       clock,
@@ -275,7 +282,7 @@ class Node implements RunningServer {
       counters: this.counters,
       connections: this.#connections,
       writes: this.#writes,
-      publisher: new Publisher(bus, this.counters),
+      publisher: new Publisher(bus, this.counters, backplane.retained),
       limits: {
         maximumPacketSize: limits.maxPacketBytes,
         connectTimeoutSeconds: limits.connectTimeoutSeconds,

@@ -3,6 +3,7 @@
  * the client once), and enters all of them in the node's table. Cleared when the session ends.
  */
 import { filtersOverlap } from '../mqtt/topic.ts';
+import type { NotedTopics } from '../noted-topics.ts';
 import type { Subscription } from './interest.ts';
 import type { Subscriptions } from './subscriptions.ts';
 
@@ -32,7 +33,7 @@ export class ClientSubscriptions {
   }
 
   /** Adds a subscription or replaces the one with the same text. Overlaps and serial are set here. [MQTT5 3.8.4-3] [MQTT311 3.8.4-3] */
-  add(wanted: Omit<Subscription, 'serial' | 'overlapping' | 'place'>): void {
+  add(wanted: Omit<Subscription, 'serial' | 'overlapping' | 'place' | 'noted'>): void {
     const previous = this.#byText.get(wanted.text);
     const serial = previous?.serial ?? this.#nextSerial++;
     const subscription: Subscription = {
@@ -40,6 +41,7 @@ export class ClientSubscriptions {
       serial,
       overlapping: this.#overlapsOf(wanted, previous),
       place: undefined,
+      noted: undefined,
     };
     if (previous === undefined) this.#node.add(subscription);
     else this.#node.replace(previous, subscription);
@@ -55,6 +57,14 @@ export class ClientSubscriptions {
     this.#node.remove(subscription);
     this.#forget(subscription);
     return true;
+  }
+
+  /** Retained messages are read for the subscription from now on, or (undefined) no longer. */
+  note(text: string, noted: NotedTopics | undefined): void {
+    const subscription = this.#byText.get(text);
+    if (subscription === undefined || subscription.group !== undefined) return;
+    subscription.noted = noted;
+    this.#node.rearrange(subscription);
   }
 
   /** Sorts all plain subscriptions in again: what their subscriber wants of them has changed. */

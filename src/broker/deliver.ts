@@ -128,6 +128,7 @@ export class Delivery {
       if (other.serial < subscription.serial) return;
       if (other.identifier !== 0) identifiers = [...(identifiers ?? [subscription.identifier]), other.identifier];
     }
+    if (extras?.retain === true) subscription.noted?.note(topic.name);
     const { subscriber, retainAsPublished } = subscription;
     const variant = {
       hasProperties: subscriber.hasProperties,

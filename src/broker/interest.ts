@@ -3,6 +3,7 @@
  * sorted into variants whose PUBLISH bytes are equal. Owned by subscriptions.ts, read by deliver.ts for each message.
  */
 import { encodeSubscriptionIdentifiers, type PublishVariant } from '../mqtt/publish.ts';
+import type { NotedTopics } from '../noted-topics.ts';
 
 /** Where deliveries of one client go; connection/sender.ts implements it. */
 export interface Subscriber {
@@ -33,6 +34,8 @@ export interface Subscription {
   readonly serial: number;
   /** The other plain subscriptions of the same client whose filters overlap this one. */
   readonly overlapping: Subscription[];
+  /** While retained messages are read for it. */
+  noted: NotedTopics | undefined;
   /** Where it sits in its interest. */
   place: Place | undefined;
 }
@@ -51,7 +54,7 @@ export interface Variant extends PublishVariant {
 
 /** Whether each message needs a look before it goes to this subscription. */
 function isSelective(subscription: Subscription): boolean {
-  return subscription.noLocal || subscription.overlapping.length > 0;
+  return subscription.noLocal || subscription.noted !== undefined || subscription.overlapping.length > 0;
 }
 
 export class Interest {

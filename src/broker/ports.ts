@@ -3,6 +3,7 @@
  * memory of one process; both pass test/contract. Types only.
  */
 import type { Extras, Topic } from '../message.ts';
+import type { QoS } from '../mqtt/packet.ts';
 
 /** A topic made ready for publishing. A connection keeps the route of its last topic and skips all checks with it. */
 export interface Route extends Topic {}
@@ -74,7 +75,7 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-/** A message of QoS 1 or 2 as the log holds it. Payload and extras are copies, free to keep. */
+/** A message of QoS 1 or 2, or a retained one of QoS 0, as the log holds it. Payload and extras are copies, free to keep. */
 export interface LogRecord {
   /** Position in the log, from 1, growing. */
   readonly sequence: number;
@@ -83,7 +84,7 @@ export interface LogRecord {
   readonly topic: Topic;
   readonly payload: Buffer;
   /** QoS of the publisher. */
-  readonly qos: 1 | 2;
+  readonly qos: QoS;
   readonly extras: Extras | undefined;
   /** Message Expiry Interval; undefined = does not expire. */
   readonly expirySeconds: number | undefined;
@@ -101,7 +102,7 @@ export interface LogPublish {
   readonly route: Route;
   /** A copy: it may have to be sent again. */
   readonly payload: Uint8Array;
-  readonly qos: 1 | 2;
+  readonly qos: QoS;
   /** Properties are a copy. */
   readonly extras: Extras | undefined;
   readonly expirySeconds: number | undefined;
@@ -136,7 +137,7 @@ export interface LogPage {
   readonly upTo: number;
 }
 
-/** Every QoS 1 and 2 message, stored once, in order. All `Promise`s reject with an Error when nobody answers in time. */
+/** Every QoS 1 and 2 message, and every retained one, stored once, in order. All `Promise`s reject with an Error when nobody answers in time. */
 export interface MessageLog {
   /**
    * Stores a message and settles it, in order of publishing; a message that got no answer is sent again until it is settled. Each
@@ -167,6 +168,63 @@ export interface MessageLog {
 export interface LogEvents {
   /** Live copies may be missing: the connection was lost, the log has another leader, or a duplicate was answered. */
   gap(): void;
+}
+
+/** The last message of a topic that was published with RETAIN. */
+export interface RetainedMessage {
+  /** Position in the retained store, growing: a message that takes the place of another one has a higher one. */
+  readonly position: number;
+  /** Position in the log; 0 = none that this log knows (an application wrote it, or the log was made anew since). */
+  readonly sequence: number;
+  readonly topic: Topic;
+  readonly payload: Buffer;
+  readonly qos: QoS;
+  /** `retain` is set. */
+  readonly extras: Extras;
+  readonly expirySeconds: number | undefined;
+  /** As in {@link LogRecord}. */
+  readonly storedAt: number;
+}
+
+/** A message of the log that becomes the retained one of its topic; an empty payload leaves the topic without one. */
+export interface RetainedPut {
+  readonly route: Route;
+  readonly payload: Uint8Array;
+  readonly qos: QoS;
+  readonly extras: Extras;
+  readonly expirySeconds: number | undefined;
+  /** Position in the log: decides between two of them, whoever comes first. */
+  readonly sequence: number;
+}
+
+/** How far a reader of the retained store has come. */
+export interface RetainedCursor {
+  /** Everything that matches up to this position was read; 0 = nothing. */
+  readonly position: number;
+  /** Known to match more than the store looks up at once. */
+  readonly isBroad: boolean;
+}
+
+export interface RetainedPage {
+  /** By position. */
+  readonly messages: readonly RetainedMessage[];
+  /** Where the next page begins; undefined = there is none. */
+  readonly next: RetainedCursor | undefined;
+}
+
+/** The retained message of each topic, for all nodes. */
+export interface RetainedStore {
+  /**
+   * Puts the message in its place, or leaves a later one there; several for one topic may become one write. `done` is called once,
+   * when that is certain, however long it takes; never when the node stops first.
+   */
+  put(message: RetainedPut, done: (outcome: LogOutcome) => void): void;
+  /**
+   * What matches the filter, page by page. `since`: `Clock.now` when the reader began; pages that others have read after it are shared.
+   * Rejects with an Error when nobody answers in time.
+   */
+  page(filter: string, from: RetainedCursor, since: number): Promise<RetainedPage>;
+  close(): void;
 }
 
 export interface StoredSession {

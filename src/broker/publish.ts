@@ -8,7 +8,7 @@ import type { Counters } from '../counters.ts';
 import type { Extras } from '../message.ts';
 import { MqttError, malformed, Reason } from '../mqtt/reason.ts';
 import { isTopicName } from '../mqtt/topic.ts';
-import type { Bus, Route } from './ports.ts';
+import type { Bus, LogOutcome, LogPublish, RetainedStore, Route } from './ports.ts';
 import { isPublishAllowed } from './walls.ts';
 
 /** Characters of remembered topics: about 25,000 usual ones. */
@@ -17,10 +17,13 @@ const ROUTE_CHARACTERS = 2 * 1024 * 1024;
 export class Publisher {
   readonly #bus: Bus;
   readonly #counters: Counters;
+  readonly #retained: RetainedStore | undefined;
   readonly #routes = new BoundedCache<Route>(ROUTE_CHARACTERS);
 
-  constructor(bus: Bus, counters: Counters) {
+  /** `retained`: undefined when nothing is stored. */
+  constructor(bus: Bus, counters: Counters, retained?: RetainedStore) {
     this.#bus = bus;
+    this.#retained = retained;
     this.#counters = counters;
   }
 
@@ -54,8 +57,31 @@ export class Publisher {
     return this.#bus.publish(route, payload, extras);
   }
 
-  /** The copy of a stored message for those who do not read the log. */
-  publishCopy(route: Route, payload: Uint8Array, { origin, properties, retain }: Extras): void {
+  /**
+   * The log has the message. A retained one takes its place first, so that who has got it live finds nothing older there; then the copy goes
+   * out for those who do not read the log, and `done` is called.
+   */
+  stored(message: Omit<LogPublish, 'settled'>, sequence: number, done: (outcome: LogOutcome) => void): void {
+    const { extras, route } = message;
+    if (extras?.retain !== true || this.#retained === undefined) {
+      this.#publishCopy(message);
+      return done('stored');
+    }
+    const { expirySeconds, payload, qos } = message;
+    this.#retained.put({ route, payload, qos, extras, expirySeconds, sequence }, (outcome) => {
+      if (outcome === 'stored') this.#counters.retainedStored++;
+      this.#publishCopy(message);
+      done(outcome);
+    });
+  }
+
+  /** Not stored after all: to those who are subscribed now, whether they read the log or not. */
+  publishAnyway({ extras, payload, route }: Omit<LogPublish, 'settled'>): void {
+    this.#bus.publish(route, payload, extras);
+  }
+
+  #publishCopy({ extras = nothingBeside, payload, route }: Omit<LogPublish, 'settled'>): void {
+    const { origin, properties, retain } = extras;
     this.#bus.publish(route, payload, { properties, retain, origin, isStored: true });
   }
 
@@ -65,6 +91,8 @@ export class Publisher {
     this.#counters.dropped.forbiddenTopic++;
   }
 }
+
+const nothingBeside: Extras = { properties: Buffer.alloc(0), retain: false, origin: '' };
 
 /** [MQTT5 1.5.4-1] [MQTT311 1.5.3-1] [MQTT5 1.5.4-2] [MQTT311 1.5.3-2] */
 function decodeTopic(bytes: Buffer): string {

@@ -88,6 +88,7 @@ function openSession(
     expirySeconds: grantedExpiry(connection, packet),
     outlet: connection.sender,
     fenced: () => connection.fenced(),
+    retainedRead: (text) => connection.subscriptions.note(text, undefined),
     isGone: () => connection.isClosed,
   });
 }
@@ -155,8 +156,10 @@ function connackOf(
   const expiry = grantedExpiry(connection, packet);
   return {
     sessionPresent,
-    ...(sessions === undefined ? { maximumQoS: 0 as const } : { receiveMaximum: limits.receiveMaximum }), // [MQTT5 3.2.2-9]
-    retainAvailable: false,
+    // [MQTT5 3.2.2-9]
+    ...(sessions === undefined
+      ? { maximumQoS: 0 as const, retainAvailable: false }
+      : { receiveMaximum: limits.receiveMaximum }),
     maximumPacketSize: Math.min(limits.maximumPacketSize, bus.maximumPacketSize()),
     topicAliasMaximum: limits.topicAliasMaximum,
     ...(packet.sessionExpirySeconds === expiry ? {} : { sessionExpirySeconds: expiry }),

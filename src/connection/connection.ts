@@ -18,6 +18,7 @@ import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { Intake } from './intake.ts';
 import { Receiver } from './receiver.ts';
+import { Retaining } from './retaining.ts';
 import { Sender } from './sender.ts';
 
 /** What is known once CONNECT was accepted. */
@@ -52,6 +53,7 @@ export class Connection implements TransportEvents {
   ended: Promise<void> = Promise.resolve();
   #session: Session | undefined;
   #intake: Intake | undefined;
+  #retaining: Retaining | undefined;
   #origin = '';
   #subscriptions: ClientSubscriptions | undefined;
   #receiver: Receiver | undefined;
@@ -105,6 +107,17 @@ export class Connection implements TransportEvents {
   get intake(): Intake {
     this.#intake ??= new Intake(this);
     return this.#intake;
+  }
+
+  /** Made when first used. */
+  get retaining(): Retaining {
+    this.#retaining ??= new Retaining(this);
+    return this.#retaining;
+  }
+
+  /** Resolves when what the client has retained at QoS 0 so far can be found. */
+  async retained(): Promise<void> {
+    await this.#retaining?.settled();
   }
 
   /** Names the client on its messages without telling its id. */
@@ -162,7 +175,7 @@ export class Connection implements TransportEvents {
     this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
     this.node.connections.connected();
     if (this.hasNoLocal) this.sender.origin = this.origin; // of a resumed session
-    session?.start();
+    session?.start(this.node.clock.now());
     if (this.framer.pendingBytes > EARLY_BYTES) this.transport.resume();
     if (this.framer.pendingBytes > 0) this.#process();
   }
@@ -316,9 +329,15 @@ export class Connection implements TransportEvents {
       receiveMaximum: client.receiveMaximum,
       outlet: sender,
       fenced: () => this.fenced(),
+      retainedRead: (text) => this.subscriptions.note(text, undefined),
       isGone: () => this.isClosed,
     });
     this.#keepSession(session);
+    // What was subscribed before it was made, with QoS 0.
+    for (const { filter, group, identifier, noLocal, retainAsPublished, text } of this.#subscriptions?.all() ?? []) {
+      const options = { identifier, noLocal, qos: 0 as const, retainAsPublished, retainHandling: 0 as const };
+      session.subscribe(text, { filter, group }, options);
+    }
     return session;
   }
 

@@ -64,9 +64,8 @@ class Incoming implements LogPublish, Place {
     return this.payload.length;
   }
 
-  settled(outcome: LogOutcome): void {
-    this.answer = outcome;
-    this.#intake.settled(this);
+  settled(outcome: LogOutcome, sequence: number): void {
+    this.#intake.settled(this, outcome, sequence);
   }
 }
 
@@ -126,9 +125,9 @@ export class Intake {
     this.#connection.session.inbound.comesAgain(known);
     const incoming = this.#enqueue(publish, route, known.messageId);
     const recover = async (): Promise<void> => {
-      if (!(await findMessage(sessionsOf(this.#connection).log, route.name, known))) return this.#store(incoming);
-      incoming.answer = 'stored';
-      this.#answerSettled();
+      const sequence = await findMessage(sessionsOf(this.#connection).log, route.name, known);
+      if (sequence === 0) this.#store(incoming);
+      else this.settled(incoming, 'stored', sequence);
     };
     const previous = this.#recovering ?? Promise.resolve();
     // Not answered: the client is closed and tries again.
@@ -174,15 +173,22 @@ export class Intake {
   }
 
   /** The log has answered; the client hears of it when everything before it is answered. */
-  settled(incoming: Incoming): void {
+  settled(incoming: Incoming, outcome: LogOutcome, sequence: number): void {
     const { counters, publisher } = this.#connection.node;
-    if (incoming.answer === 'stored') {
-      counters.logStored++;
-      // For those who do not read the log: QoS 0 subscribers and NATS applications.
-      publisher.publishCopy(incoming.route, incoming.payload, incoming.extras);
-    } else {
+    if (outcome !== 'stored') {
       counters.logRefused++;
+      return this.#answer(incoming, outcome);
     }
+    counters.logStored++;
+    if (!incoming.extras.retain) {
+      publisher.stored(incoming, sequence, nothing);
+      return this.#answer(incoming, outcome);
+    }
+    publisher.stored(incoming, sequence, (retained) => this.#answer(incoming, retained));
+  }
+
+  #answer(incoming: Incoming, outcome: LogOutcome): void {
+    incoming.answer = outcome;
     this.#answerSettled();
   }
 
@@ -254,6 +260,8 @@ export class Intake {
     if (!this.#connection.isClosed) this.#connection.resumeReading(PauseReason.log);
   }
 }
+
+function nothing(): void {}
 
 function sessionsOf({ node }: Connection): NonNullable<Connection['node']['sessions']> {
   if (node.sessions === undefined) throw new Error('QoS 1 and 2 need a log');

@@ -1,2 +1,2 @@
-/** Why a socket is not read: the bus or the log takes messages more slowly than they come. Bits: both can be true. */
-export const PauseReason = { bus: 1, log: 2 } as const;
+/** Why a socket is not read: the bus, the log or the retained store takes messages more slowly than they come. Bits: several can be true. */
+export const PauseReason = { bus: 1, log: 2, retaining: 4 } as const;

@@ -47,15 +47,18 @@ export class Receiver {
       return this.#publishWithProperties(framer, topicEnd);
     const route = this.#routeOf(buffer, bodyStart, topicEnd);
     const payload = buffer.subarray(this.#isVersion5 ? topicEnd + 1 : topicEnd, end);
+    if ((header & RETAIN) !== 0) return this.#retain(route, payload, noPublishProperties);
     this.#accept(route, payload, this.#extras(noPublishProperties.forward, header));
   }
 
   #publishWithProperties(framer: Framer, topicEnd: number): void {
     const { buffer, bodyStart, end, header } = framer;
     const reader = new Reader(buffer, topicEnd, end);
-    const { forward, topicAlias } = scanProperties(reader);
-    const route = this.#resolveAlias(topicAlias, buffer, bodyStart, topicEnd);
-    this.#accept(route, buffer.subarray(reader.position, end), this.#extras(forward, header));
+    const properties = scanProperties(reader);
+    const route = this.#resolveAlias(properties.topicAlias, buffer, bodyStart, topicEnd);
+    const payload = buffer.subarray(reader.position, end);
+    if ((header & RETAIN) !== 0) return this.#retain(route, payload, properties);
+    this.#accept(route, payload, this.#extras(properties.forward, header));
   }
 
   /** QoS 1 and 2. What is kept of the packet is copied. */
@@ -79,6 +82,15 @@ export class Receiver {
     const { node } = this.#connection;
     if (route === undefined) return node.publisher.drop();
     if (!node.publisher.publish(route, payload, extras)) node.connections.pause(this.#connection);
+  }
+
+  /** QoS 0 with RETAIN; without a log it is an ordinary message (of MQTT 3.x: CONNACK has no word for it). */
+  #retain(route: Route | undefined, payload: Uint8Array, { forward, messageExpirySeconds }: PublishProperties): void {
+    const { node, origin, retaining } = this.#connection;
+    if (node.sessions === undefined || route === undefined)
+      return this.#accept(route, payload, this.#extras(forward, RETAIN));
+    const extras = { properties: Buffer.from(forward), retain: true, origin };
+    retaining.take({ route, payload: Buffer.from(payload), extras, expirySeconds: messageExpirySeconds });
   }
 
   /** What travels beside topic and payload; mostly nothing. */
@@ -128,6 +140,7 @@ export class Receiver {
   }
 
   #checkRetain(): void {
+    if (this.#connection.node.sessions !== undefined) return;
     if (this.#isVersion5) throw new MqttError(Reason.retainNotSupported, 'RETAIN is not available'); // [MQTT5 3.2.2-14]
     this.#connection.node.counters.retainIgnored++;
   }

@@ -9,6 +9,7 @@ import { protocolError, Reason } from '../mqtt/reason.ts';
 import { type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Session } from '../session/session.ts';
 import type { Connection } from './connection.ts';
+import { oweRetained, sendRetained } from './retained.ts';
 
 /** SUBSCRIBE packets of one client that may wait for their SUBACK; a client that sends more breaks its flow. */
 const PENDING_SUBSCRIBES = 1_024;
@@ -27,13 +28,16 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
   }
   if (pendingSubscribes.size >= PENDING_SUBSCRIBES)
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
-  const codes = packet.requests.map((request) => grant(connection, request, packet.subscriptionIdentifier)); // [MQTT5 3.8.4-5]
+  /** Filters whose retained messages are to be sent. */
+  const due: string[] = [];
+  const codes = packet.requests.map((request) => grant(connection, request, packet.subscriptionIdentifier, due)); // [MQTT5 3.8.4-5]
   if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes);
   pendingSubscribes.add(packet.packetId);
   inEffect(connection).then(
     () => {
       pendingSubscribes.delete(packet.packetId);
       answer(connection, packet, codes);
+      if (due.length > 0) sendRetained(connection, due);
     },
     (error: unknown) => connection.fail(error), // closed meanwhile: nothing is left to do
   );
@@ -89,7 +93,7 @@ function answer(connection: Connection, packet: SubscribePacket, codes: readonly
 }
 
 /** The SUBACK code of one filter; the subscription is in effect when it is a granted QoS. */
-function grant(connection: Connection, request: SubscriptionRequest, identifier: number): number {
+function grant(connection: Connection, request: SubscriptionRequest, identifier: number, due: string[]): number {
   const { node, sender: subscriber, subscriptions } = connection;
   const parsed = parseFilter(request.filter);
   if (parsed === undefined) return Reason.topicFilterInvalid; // [MQTT5 4.7.1-1] [MQTT5 4.8.2-1]
@@ -104,6 +108,9 @@ function grant(connection: Connection, request: SubscriptionRequest, identifier:
   if (noLocal) subscriber.origin = connection.origin;
   if (!remember(connection, request, parsed, { identifier, qos })) return Reason.quotaExceeded;
   subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
+  // [MQTT5 3.3.1-9] [MQTT5 3.3.1-10] [MQTT5 3.3.1-11] [MQTT5 3.8.4-4] [MQTT311 3.3.1-6] [MQTT311 3.8.4-3]; none for groups [MQTT5 §4.8.2]
+  const isDue = request.retainHandling === 0 || (request.retainHandling === 1 && isNew);
+  if (isDue && group === undefined && node.sessions !== undefined) oweRetained(connection, request.filter, due);
   return qos;
 }
 
@@ -117,8 +124,6 @@ function remember(
   const { sender, sessionIfMade, subscriptions } = connection;
   if (sessionIfMade === undefined && qos === 0) return true;
   const { session } = connection;
-  // Made only now, it does not know the subscriptions with QoS 0 from before.
-  if (sessionIfMade === undefined) rememberAll(connection, session);
   const isNew = session.subscribe(text, parsed, { identifier, noLocal, qos, retainAsPublished, retainHandling });
   if (isNew && session.isDurable && session.recordBytes > (connection.node.sessions?.maximumRecordBytes ?? 0)) {
     session.unsubscribe(text);
@@ -129,10 +134,4 @@ function remember(
     subscriptions.rearrange();
   }
   return true;
-}
-
-function rememberAll({ subscriptions }: Connection, session: Session): void {
-  for (const { filter, group, identifier, noLocal, retainAsPublished, text } of subscriptions.all()) {
-    session.subscribe(text, { filter, group }, { identifier, noLocal, qos: 0, retainAsPublished, retainHandling: 0 });
-  }
 }

@@ -1,7 +1,16 @@
 /** The ports of broker/ports.ts on a NATS cluster: makes the node's two connections and joins them with bus and cluster. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { Bus, BusEvents, Cluster, LogEvents, MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
+import type {
+  Bus,
+  BusEvents,
+  Cluster,
+  LogEvents,
+  MessageLog,
+  NodeLease,
+  RetainedStore,
+  SessionStore,
+} from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
@@ -10,7 +19,10 @@ import { NatsCluster } from './cluster.ts';
 import { Requests } from './jetstream.ts';
 import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
+import { LogRecords } from './log-record.ts';
 import { provision } from './provision.ts';
+import { RETAINED_PREFIX } from './retained-page.ts';
+import { NatsRetainedStore } from './retained-store.ts';
 import { NatsSessionStore } from './session-store.ts';
 import { SubjectMap } from './subject.ts';
 
@@ -50,6 +62,7 @@ export interface Backplane {
   /** Absent: nothing is stored. */
   readonly log?: MessageLog;
   readonly sessions?: SessionStore;
+  readonly retained?: RetainedStore;
   readonly lease?: NodeLease;
   close(): Promise<void>;
 }
@@ -77,6 +90,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     disconnected: () => {
       bus.disconnected();
       stores?.log.feedDisconnected();
+      stores?.pages.disconnected();
     },
     reconnected: () => {
       bus.reconnected();
@@ -97,11 +111,13 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
   return {
     bus,
     cluster,
-    ...(stores === undefined ? {} : { log: stores.log, sessions: stores.sessions, lease: stores.lease }),
+    ...(stores === undefined ? {} : storesOf(stores)),
     close: async () => {
       isClosing = true;
       await stores?.lease.release();
+      stores?.retained.close();
       await stores?.log.close();
+      stores?.pages.close();
       stores?.requests.close();
       await Promise.all([bus.close(), cluster.close()]);
     },
@@ -111,8 +127,15 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
 interface Stores {
   readonly log: NatsLog;
   readonly sessions: NatsSessionStore;
+  readonly retained: NatsRetainedStore;
+  /** Questions on the message connection whose answers may be much. */
+  readonly pages: Requests;
   readonly lease: NatsLease;
   readonly requests: Requests;
+}
+
+function storesOf({ lease, log, retained, sessions }: Stores): Omit<Backplane, 'bus' | 'cluster' | 'close'> {
+  return { lease, log, retained, sessions };
 }
 
 /** Streams are made or checked first. */
@@ -126,14 +149,26 @@ async function openStores(
   const log = new NatsLog({ feed, control: requests, subjects, counters, clock, events, replicas: options.replicas });
   // Before any live message: what the leader knows is the measure of what is plausible.
   await log.state();
+  const pages = new Requests(feed, clock);
+  const retained = new NatsRetainedStore({
+    control: requests,
+    pages,
+    records: new LogRecords(subjects, RETAINED_PREFIX),
+    subjects,
+    clock,
+    replicas: options.replicas,
+    logIdentity: () => log.identity,
+    askLog: () => log.state(),
+  });
   const { leaseSeconds: seconds, nodeId, signal } = options;
   const lost = (): void => {
     log.abandonPublishes();
+    retained.abandon();
     options.leaseLost();
   };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
-  return { log, sessions: new NatsSessionStore(requests), lease, requests };
+  return { log, sessions: new NatsSessionStore(requests), retained, pages, lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

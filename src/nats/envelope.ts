@@ -17,7 +17,7 @@ export const ORIGIN_HEADER = 'Mqtt-Origin';
 
 /** `1` on the copy of a message that is in the log too: subscribers that read the log skip it. */
 export const STORED_HEADER = 'Mqtt-Stored';
-/** `2` on messages of the log that were published with QoS 2; absent = 1. */
+/** QoS of the publisher on stored messages; absent = 1. */
 export const QOS_HEADER = 'Mqtt-QoS';
 
 /** Status line, line ends and header names, rounded up. */

@@ -191,7 +191,7 @@ export class LogPublisher {
     const hasProperties = extras !== undefined && extras.properties.length > 0;
     if (qos === 1 && !hasProperties && extras?.retain !== true && messageId === '' && expirySeconds === undefined)
       return this.#originHeaders(origin);
-    let lines = qos === 2 ? `${QOS_HEADER}: 2\r\n` : '';
+    let lines = qos === 1 ? '' : `${QOS_HEADER}: ${qos}\r\n`;
     if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
     if (extras?.retain === true) lines += `${RETAIN_HEADER}: 1\r\n`;
     if (hasProperties) lines += `${PROPERTIES_HEADER}: ${extras.properties.toString('base64')}\r\n`;

@@ -6,6 +6,7 @@ import type { Msg } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { LogRecord } from '../broker/ports.ts';
 import { makeTopic, type Topic } from '../message.ts';
+import type { QoS } from '../mqtt/packet.ts';
 import { type PublishProperties, scanPublishProperties } from '../mqtt/properties.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER } from './envelope.ts';
 import type { StoredMessage } from './jetstream.ts';
@@ -23,9 +24,12 @@ const nothing = Buffer.alloc(0);
 
 export class LogRecords {
   readonly #subjects: SubjectMap;
+  /** Of the subjects of stored messages. */
+  readonly #prefix: string;
   readonly #topics = new BoundedCache<Topic>(TOPIC_CHARACTERS);
 
-  constructor(subjects: SubjectMap) {
+  constructor(subjects: SubjectMap, prefix = LOG_PREFIX) {
+    this.#prefix = prefix;
     this.#subjects = subjects;
   }
 
@@ -38,7 +42,7 @@ export class LogRecords {
   ofDirect(message: Msg): LogRecord | undefined {
     const block = headerBlock(message);
     const subject = decodeText(lastHeader(block, 'Nats-Subject') ?? '');
-    return this.#of(subject.slice(LOG_PREFIX.length), block, message.data);
+    return this.#of(subject.slice(this.#prefix.length), block, message.data);
   }
 
   /** A message of STREAM.MSG.GET, which does not tell its predecessor. */
@@ -48,7 +52,7 @@ export class LogRecords {
       .replace(/\r\n\r\n$/, '\r\n');
     const added = `Nats-Sequence: ${seq}\r\nNats-Last-Sequence: 0\r\nNats-Time-Stamp: ${time}\r\n\r\n`;
     const complete = block === '' ? `NATS/1.0\r\n${added}` : block + added;
-    return this.#of(subject.slice(LOG_PREFIX.length), complete, Buffer.from(data, 'base64'));
+    return this.#of(subject.slice(this.#prefix.length), complete, Buffer.from(data, 'base64'));
   }
 
   #of(subject: string, block: string, data: Uint8Array): LogRecord | undefined {
@@ -97,7 +101,7 @@ const headers = {
   sequence: 0,
   previous: 0,
   time: '',
-  qos: 1 as 1 | 2,
+  qos: 1 as QoS,
   origin: '',
   properties: '',
   retain: false,
@@ -130,7 +134,7 @@ function readLine(block: string, start: number, end: number): void {
   } else if (block.startsWith('Mqtt-', start)) {
     const value = block.slice(block.indexOf(': ', start) + 2, end);
     if (block.startsWith(`${ORIGIN_HEADER}:`, start)) headers.origin = value;
-    else if (block.startsWith(`${QOS_HEADER}:`, start)) headers.qos = value === '2' ? 2 : 1;
+    else if (block.startsWith(`${QOS_HEADER}:`, start)) headers.qos = value === '2' ? 2 : value === '0' ? 0 : 1;
     else if (block.startsWith(`${PROPERTIES_HEADER}:`, start)) headers.properties = value;
     else if (block.startsWith(`${RETAIN_HEADER}:`, start)) headers.retain = value === '1';
   }

@@ -58,6 +58,7 @@ export class NatsLog implements MessageLog {
   readonly #state: SharedRoundTrip<LogState>;
   /** Last sequence, as the leader told last. */
   #knownLast = 0;
+  #identity = '';
   /** NATS's clock less ours, milliseconds. */
   #clockOffset = 0;
   #gapTimer: CancelTimer | undefined;
@@ -88,6 +89,11 @@ export class NatsLog implements MessageLog {
     const gap = (): void => this.#gap();
     control.connection.subscribe(CATCH_UP_SUBJECT, { callback: gap });
     control.connection.subscribe(LEADER_ADVISORY, { callback: gap });
+  }
+
+  /** As the leader told last; empty before the first {@link state}. */
+  get identity(): string {
+    return this.#identity;
   }
 
   publish(message: LogPublish): void {
@@ -196,6 +202,7 @@ export class NatsLog implements MessageLog {
     if (ts !== undefined) this.#clockOffset = Date.parse(ts) - (asked + this.#options.clock.wall()) / 2;
     // Not the highest ever: a log that was made anew or set back begins lower.
     this.#knownLast = state.last_seq;
+    this.#identity = created;
     // An empty stream says first_seq 0 or last_seq + 1.
     const first = state.messages === 0 ? state.last_seq + 1 : state.first_seq;
     return { identity: created, first, last: state.last_seq, isOnlyCopy: this.#options.replicas === 1 };

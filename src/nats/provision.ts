@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
 import { NODE_PREFIX, NODE_STREAM } from './lease.ts';
 import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM } from './log-record.ts';
+import { RETAINED_PREFIX, RETAINED_STREAM } from './retained-page.ts';
 import { SESSION_PREFIX, SESSION_STREAM } from './session-store.ts';
 
 /** Settings of all streams; sizes in bytes. */
@@ -91,6 +92,7 @@ function streamsOf(settings: StorageSettings): StreamSettings[] {
       allow_rollup_hdrs: false,
       republish: { src: `${LOG_PREFIX}>`, dest: `${LIVE_PREFIX}>` },
     },
+    { ...common, name: RETAINED_STREAM, subjects: [`${RETAINED_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
     { ...common, name: SESSION_STREAM, subjects: [`${SESSION_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
     { ...common, name: NODE_STREAM, subjects: [`${NODE_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
   ];

@@ -7,22 +7,23 @@ const CERTAIN_MILLISECONDS = 60_000;
 const PAGE_MESSAGES = 256;
 
 /**
- * False also when the log itself will recognise the id. Older packets are looked for on their topic, from the position at which
+ * Its position; 0 when it is not there, and when the log itself will recognise the id. Older packets are looked for on their topic, from the position at which
  * they came; the end is the leader's word.
  */
-export async function findMessage(log: MessageLog, topic: string, packet: InboundRecord): Promise<boolean> {
-  if (log.now() - packet.at < CERTAIN_MILLISECONDS) return false;
+export async function findMessage(log: MessageLog, topic: string, packet: InboundRecord): Promise<number> {
+  if (log.now() - packet.at < CERTAIN_MILLISECONDS) return 0;
   const [pattern] = log.patterns(topic) ?? [];
-  if (pattern === undefined) return false;
+  if (pattern === undefined) return 0;
   for (let position = packet.position; ; ) {
     const page = await log.read(pattern, position, PAGE_MESSAGES);
     let { records } = page;
     if (records.length === 0 && page.upTo === position) {
       const next = await log.readNext(pattern, position);
-      if (next === undefined) return false;
+      if (next === undefined) return 0;
       records = [next];
     }
-    if (records.some(({ messageId }) => messageId === packet.messageId)) return true;
+    const found = records.find(({ messageId }) => messageId === packet.messageId);
+    if (found !== undefined) return found.sequence;
     position = Math.max(page.upTo, records.at(-1)?.sequence ?? position);
   }
 }

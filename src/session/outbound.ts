@@ -7,6 +7,11 @@ import type { Reader } from './reader.ts';
 /** pending: waits for its id to be durable; sent: PUBLISH is out; releasing: PUBREC has come, not durable yet; released: PUBREL is out. */
 export type DeliveryState = 'pending' | 'sent' | 'releasing' | 'released' | 'done';
 
+/** What a retained copy is told of. */
+export interface RetainedCopy {
+  acknowledged(): void;
+}
+
 export interface Delivery {
   readonly sequence: number;
   /** 0 = none any more, or never had one. */
@@ -17,6 +22,8 @@ export interface Delivery {
   readonly serial: number;
   /** Readers that still have to pass the message. */
   readonly readers: readonly Reader[];
+  /** A copy for a new subscription that is not a message of the session's own way through the log. */
+  readonly retained: RetainedCopy | undefined;
 }
 
 const LARGEST_PACKET_ID = 65_535;
@@ -31,6 +38,8 @@ export class Outbound {
   readonly capacity: number;
   readonly #byId = new Map<number, Delivery>();
   readonly #bySequence = new Map<number, Delivery>();
+  /** Retained copies without an acknowledgement, by their position in the log; 0 = those that have none. */
+  readonly #retained = new Set<Delivery>();
   #lastId = 0;
   #serial = 0;
 
@@ -67,15 +76,46 @@ export class Outbound {
 
   /** A delivery of an earlier connection keeps its packet id. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   restore(packetId: number, sequence: number, qos: 1 | 2, readers: readonly Reader[]): Delivery {
-    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial: ++this.#serial, readers };
+    const serial = ++this.#serial;
+    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers, retained: undefined };
     this.#byId.set(packetId, delivery);
     this.#bySequence.set(sequence, delivery);
     return delivery;
   }
 
+  /** A retained copy: nobody's position depends on it. `packetId`: of an earlier connection. */
+  addRetained(sequence: number, qos: 1 | 2, retained: RetainedCopy, packetId = this.#freeId()): Delivery {
+    const delivery: Delivery = {
+      sequence,
+      packetId,
+      qos,
+      state: 'sent',
+      serial: ++this.#serial,
+      readers: [],
+      retained,
+    };
+    this.#byId.set(packetId, delivery);
+    this.#retained.add(delivery);
+    return delivery;
+  }
+
+  /** Whether a retained copy of this message of the log is under way. */
+  hasRetained(sequence: number): boolean {
+    if (sequence > 0) for (const delivery of this.#retained) if (delivery.sequence === sequence) return true;
+    return false;
+  }
+
   /** Remembers a message that needs no packet id (any more) until all readers have passed it. */
   remember(sequence: number, readers: readonly Reader[]): void {
-    this.#bySequence.set(sequence, { sequence, packetId: 0, qos: 0, state: 'done', serial: 0, readers });
+    this.#bySequence.set(sequence, {
+      sequence,
+      packetId: 0,
+      qos: 0,
+      state: 'done',
+      serial: 0,
+      readers,
+      retained: undefined,
+    });
   }
 
   /** The id is free again. [MQTT311 2.3.1-3] */
@@ -83,6 +123,11 @@ export class Outbound {
     this.#byId.delete(delivery.packetId);
     delivery.packetId = 0;
     delivery.state = 'done';
+    if (delivery.retained !== undefined) {
+      this.#retained.delete(delivery);
+      delivery.retained.acknowledged();
+      return;
+    }
     if (isPassed(delivery)) this.#bySequence.delete(delivery.sequence);
   }
 

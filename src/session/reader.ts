@@ -106,7 +106,7 @@ export class Reader implements FeedReader {
 
   /** The client may get more: goes on where it stopped. */
   pump(): void {
-    if (this.#isClosed) return;
+    if (this.#isClosed || this.subscription.isHeld) return;
     if (this.#isLive) {
       this.feed.serve(this);
       return;

@@ -22,6 +22,8 @@ export interface OutboundRecord {
   readonly sequence: number;
   readonly qos: 1 | 2;
   readonly state: 'sent' | 'released';
+  /** A copy of a retained message. */
+  readonly isRetained: boolean;
 }
 
 export interface SubscriptionRecord {
@@ -30,6 +32,8 @@ export interface SubscriptionRecord {
   readonly start: number;
   /** Of each pattern's reader. */
   readonly positions: readonly number[];
+  /** Position in the retained store up to which the client has its retained messages; undefined = it has them all, or gets none. */
+  readonly retainedDue: number | undefined;
 }
 
 export interface SessionRecord {
@@ -61,15 +65,22 @@ export function encodeRecord(record: SessionRecord): Buffer {
     JSON.stringify({
       version: VERSION,
       ...rest,
-      subscriptions: subscriptions.map(({ options: o, positions, start, text }) => [
+      subscriptions: subscriptions.map(({ options: o, positions, retainedDue, start, text }) => [
         text,
         o.qos,
         (o.noLocal ? 1 : 0) + (o.retainAsPublished ? 2 : 0) + o.retainHandling * 4,
         o.identifier,
         start,
         positions,
+        ...(retainedDue === undefined ? [] : [retainedDue]),
       ]),
-      outbound: outbound.map(({ packetId, qos, sequence, state }) => [packetId, sequence, qos, state]),
+      outbound: outbound.map(({ isRetained, packetId, qos, sequence, state }) => [
+        packetId,
+        sequence,
+        qos,
+        state,
+        ...(isRetained ? [1 as const] : []),
+      ]),
       done,
       inbound: inbound.map(({ at, messageId, packetId, position }) => [packetId, messageId, position, at]),
     }),
@@ -78,8 +89,8 @@ export function encodeRecord(record: SessionRecord): Buffer {
 
 interface Encoded extends Omit<SessionRecord, 'subscriptions' | 'outbound' | 'inbound'> {
   readonly version: number;
-  readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[]]>;
-  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state']]>;
+  readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[], number?]>;
+  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state'], 1?]>;
   readonly inbound: ReadonlyArray<[number, string, number, number]>;
 }
 
@@ -90,7 +101,7 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
   const { version: _, ...rest } = encoded;
   return {
     ...rest,
-    subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions]) => ({
+    subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions, retainedDue]) => ({
       text,
       options: {
         qos,
@@ -101,8 +112,15 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       },
       start,
       positions,
+      retainedDue,
     })),
-    outbound: encoded.outbound.map(([packetId, sequence, qos, state]) => ({ packetId, sequence, qos, state })),
+    outbound: encoded.outbound.map(([packetId, sequence, qos, state, isRetained]) => ({
+      packetId,
+      sequence,
+      qos,
+      state,
+      isRetained: isRetained === 1,
+    })),
     inbound: encoded.inbound.map(([packetId, messageId, position, at]) => ({ packetId, messageId, position, at })),
   };
 }

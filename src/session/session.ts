@@ -3,12 +3,10 @@
  * are not released. A durable session puts its state into the store before the packet leaves that depends on it
  * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
  */
-import type { LogRecord, MessageLog } from '../broker/ports.ts';
+import type { LogRecord, MessageLog, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { withRemainingExpiry } from '../mqtt/properties.ts';
-import { PublishEncoder } from '../mqtt/publish.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
 import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Feeds } from './feeds.ts';
@@ -17,6 +15,9 @@ import { type Delivery, Outbound } from './outbound.ts';
 import { Reader, type RecordSink } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
+import { Resends } from './resends.ts';
+import { RetainedCopies, type RetainedStart } from './retained-copies.ts';
+import { Sending } from './sending.ts';
 import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
 
 /** Where packets for the client go; connection/sender.ts implements it. */
@@ -46,17 +47,19 @@ export interface SessionOptions {
   /** Identity of the log. */
   readonly logIdentity: string;
   readonly log: MessageLog;
+  readonly retained: RetainedStore;
   readonly feeds: Feeds;
   readonly counters: Counters;
   readonly outlet: Outlet;
   /** Messages that may be unacknowledged. */
   readonly window: number;
   readonly expirySeconds: number;
+  /** A subscription has all its retained messages. */
+  readonly retainedRead: (text: string) => void;
 }
 
-/** Deliveries of an earlier connection that are read from the log at once. */
-const RESENDS_AT_ONCE = 16;
-const encoder = new PublishEncoder();
+/** Of a copy that an earlier connection has sent: its subscription reads what is left anew. */
+const copyOfBefore = { acknowledged(): void {} };
 
 export class Session implements RecordSink {
   readonly clientId: string;
@@ -66,9 +69,9 @@ export class Session implements RecordSink {
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
   #keeper: RecordKeeper | undefined;
-  /** Deliveries of an earlier connection that were not sent on this one yet. */
-  #resends: Delivery[] = [];
-  #isResending = false;
+  readonly #sending: Sending;
+  readonly #resends: Resends;
+  readonly #retained: RetainedCopies;
   /** Readers that wait for room, lag behind their feed or read the log. */
   readonly #lagging = new Set<Reader>();
   #readsLog = false;
@@ -86,6 +89,26 @@ export class Session implements RecordSink {
     this.expirySeconds = options.expirySeconds;
     this.#outbound = new Outbound(options.window);
     this.inbound = new Inbound(options.uid, options.epoch);
+    const { counters, log, outlet, retained: store } = options;
+    const outbound = this.#outbound;
+    const isClosed = (): boolean => this.#isClosed;
+    this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save: (done) => this.save(done) });
+    this.#resends = new Resends({
+      log,
+      outbound,
+      isClosed,
+      send: (delivery, record) => this.#sendAgain(delivery, record),
+      done: () => this.pump(),
+    });
+    this.#retained = new RetainedCopies({
+      store,
+      outlet,
+      outbound,
+      counters,
+      sending: this.#sending,
+      mayDeliver: () => this.#mayDeliver(),
+      done: (subscription) => this.#release(subscription),
+    });
   }
 
   /** Whether the session is in the store, and what depends on it waits for the store. */
@@ -119,18 +142,24 @@ export class Session implements RecordSink {
     this.#readsLog = record.subscriptions.some(({ options }) => options.qos > 0);
     for (const subscription of record.subscriptions) this.#restoreSubscription(subscription);
     const readers = this.#allReaders();
-    for (const { packetId, qos, sequence, state } of record.outbound) {
-      const delivery = this.#outbound.restore(packetId, sequence, qos, readers);
+    for (const { isRetained, packetId, qos, sequence, state } of record.outbound) {
+      const delivery = isRetained
+        ? this.#outbound.addRetained(sequence, qos, copyOfBefore, packetId)
+        : this.#outbound.restore(packetId, sequence, qos, readers);
       delivery.state = state;
-      this.#resends.push(delivery);
+      this.#resends.add(delivery);
     }
     for (const sequence of record.done) this.#outbound.remember(sequence, readers);
     this.inbound.restore(record.inbound);
   }
 
-  /** CONNACK is out: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
-  start(): void {
+  /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
+  start(now: number): void {
     this.#isStarted = true;
+    for (const subscription of this.#subscriptions.values()) {
+      const { retainedDue, start: until } = subscription;
+      if (retainedDue !== undefined) this.#retained.read(subscription, { until, since: now });
+    }
     this.pump();
   }
 
@@ -180,11 +209,13 @@ export class Session implements RecordSink {
       writes,
       expirySeconds: this.expirySeconds,
       log: logIdentity,
-      subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map(({ options, readers, start, text }) => ({
-        text,
-        options,
-        start,
-        positions: readers.map(({ position }) => Math.min(position, this.#ceiling)),
+      subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map((subscription) => ({
+        text: subscription.text,
+        options: subscription.options,
+        start: subscription.start,
+        positions: subscription.readers.map(({ position }) => Math.min(position, this.#ceiling)),
+        // At QoS 0 what is not sent when the connection ends is not sent at all.
+        retainedDue: subscription.options.qos > 0 ? this.#retained.positionOf(subscription) : undefined,
       })),
       outbound: this.#outboundRecords(),
       done: this.#outbound.doneSequences().filter((sequence) => sequence <= this.#ceiling),
@@ -195,14 +226,16 @@ export class Session implements RecordSink {
   /** PUBREL is owed in any case; a PUBLISH whose message the log has lost can not be sent again. */
   #outboundRecords(): OutboundRecord[] {
     const records = [...this.#outbound.deliveries()].map(
-      ({ packetId, qos, sequence, state }): OutboundRecord => ({
+      ({ packetId, qos, retained, sequence, state }): OutboundRecord => ({
         packetId,
         sequence,
         qos: qos === 2 ? 2 : 1,
         state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
+        isRetained: retained !== undefined,
       }),
     );
-    return records.filter(({ sequence, state }) => state === 'released' || sequence <= this.#ceiling);
+    // A retained copy that the log does not know is read anew by its subscription.
+    return records.filter(({ sequence, state }) => state === 'released' || (sequence > 0 && sequence <= this.#ceiling));
   }
 
   // ---- subscriptions ----
@@ -236,6 +269,27 @@ export class Session implements RecordSink {
     return known === undefined;
   }
 
+  /** The retained messages are owed to the client from now on; a resume knows of it too. */
+  oweRetained(text: string): void {
+    const subscription = this.#subscriptions.get(text);
+    if (subscription === undefined || subscription.group !== undefined) return;
+    this.#retained.stop(subscription);
+    subscription.retainedDue = 0;
+  }
+
+  /** SUBACK is out: the subscription gets what was retained before. */
+  readRetained(text: string, start: RetainedStart): void {
+    const subscription = this.#subscriptions.get(text);
+    if (subscription?.retainedDue !== undefined && !this.#isClosed) this.#retained.read(subscription, start);
+  }
+
+  /** It has all retained messages: what was published since may follow. */
+  #release(subscription: SessionSubscription): void {
+    this.#isMoved = true;
+    this.#options.retainedRead(subscription.text);
+    if (subscription.options.qos > 0) this.pump();
+  }
+
   /** Resolves when live messages of all subscriptions are followed. */
   async following(): Promise<void> {
     await Promise.all(this.#allReaders().map(({ feed }) => feed.opened));
@@ -254,6 +308,7 @@ export class Session implements RecordSink {
     const subscription = this.#subscriptions.get(text);
     if (subscription === undefined) return false;
     this.#subscriptions.delete(text);
+    this.#retained.stop(subscription);
     for (const other of subscription.overlapping) other.overlapping.splice(other.overlapping.indexOf(subscription), 1);
     for (const reader of subscription.readers) this.#closeReader(reader);
     return true;
@@ -263,11 +318,12 @@ export class Session implements RecordSink {
     return this.#subscriptions.values();
   }
 
-  #restoreSubscription({ options, positions, start, text }: SubscriptionRecord): void {
+  #restoreSubscription({ options, positions, retainedDue, start, text }: SubscriptionRecord): void {
     const parsed = parseFilter(text);
     if (parsed === undefined) return; // a newer version's: it keeps what this one does not know
     const subscription = new SessionSubscription(text, parsed, options);
     subscription.start = start;
+    subscription.retainedDue = retainedDue;
     this.#add(subscription);
     if (!this.#readsLog) return;
     // QoS 0 is not kept for absent clients: it begins anew.
@@ -319,13 +375,14 @@ export class Session implements RecordSink {
   }
 
   #closeReaders(): void {
+    this.#retained.close();
     for (const reader of this.#allReaders()) this.#closeReader(reader);
   }
 
   // ---- messages out ----
 
   get room(): number {
-    if (this.#isClosed || !this.#isStarted || this.#resends.length > 0 || !this.#options.outlet.hasRoom) return 0;
+    if (this.#isClosed || !this.#isStarted || !this.#resends.isEmpty || !this.#options.outlet.hasRoom) return 0;
     const { capacity, room } = this.#outbound;
     // Reading the log for every single free place would multiply the reads; once a second it is worth it, for a client that works on
     // the rest of its window for long.
@@ -333,99 +390,42 @@ export class Session implements RecordSink {
   }
 
   offer(record: LogRecord, reader: Reader): boolean {
-    const { counters, outlet } = this.#options;
-    const { sequence } = record;
-    if (this.#outbound.has(sequence)) return true;
+    const { outlet } = this.#options;
+    if (this.#outbound.has(record.sequence)) return true;
     const { subscription } = reader;
     const grant = subscription.grant(record, outlet.origin);
     if (grant === undefined) return true;
-    const waited = this.#waited(record);
-    if (record.expirySeconds !== undefined && waited > 0 && waited >= record.expirySeconds) {
-      counters.dropped.expired++; // [MQTT5 3.3.2-5]
-      return true;
-    }
-    if (grant.qos > 0 && !this.#mayDeliver()) {
+    const waited = this.#sending.waited(record);
+    if (this.#sending.isExpired(record, waited)) return true;
+    if (subscription.isHeld || (grant.qos > 0 && !this.#mayDeliver())) {
       this.#lagging.add(reader);
       return false;
     }
     this.#isMoved = true;
+    if (this.#retained.isReading) this.#retained.live(subscription, record);
     this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : reader.alone, waited);
     return true;
-  }
-
-  /** Whole seconds since it was stored, for messages that expire. */
-  #waited({ expirySeconds, storedAt }: LogRecord): number {
-    return expirySeconds === undefined ? 0 : Math.floor((this.#options.log.now() - storedAt) / 1000);
   }
 
   #mayDeliver(): boolean {
     return (
       this.#isStarted &&
       !this.#isClosed &&
-      this.#resends.length === 0 &&
+      this.#resends.isEmpty &&
       this.#outbound.room > 0 &&
       this.#options.outlet.hasRoom
     );
   }
 
   #deliver(record: LogRecord, grant: Grant, readers: readonly Reader[], waited: number): void {
-    const { counters, outlet } = this.#options;
     const { sequence } = record;
     if (grant.qos === 0) {
       if (readers.length > 1) this.#outbound.remember(sequence, readers);
-      const packet = this.#encode(record, grant, undefined, waited);
-      if (packet.length <= outlet.maximumPacketSize) outlet.deliver(packet, 1);
-      else counters.dropped.tooLargeForSubscriber++;
-      return;
+      return this.#sending.atMostOnce(record, grant, waited);
     }
     this.#isHungry = false;
-    const delivery = this.#outbound.add(sequence, grant.qos, readers);
-    const packet = this.#encode(
-      record,
-      grant,
-      { qos: grant.qos, packetId: delivery.packetId, isDuplicate: false },
-      waited,
-    );
-    if (packet.length > outlet.maximumPacketSize) {
-      counters.dropped.tooLargeForSubscriber++; // [MQTT5 3.1.2-25] as if it had been delivered
-      this.#outbound.finish(delivery);
-      return;
-    }
+    this.#sending.acknowledged(this.#outbound.add(sequence, grant.qos, readers), record, grant, waited);
     if (this.#outbound.isCrowded) for (const { feed } of readers) this.#options.feeds.look(feed);
-    if (grant.qos === 2 && this.#keeper !== undefined) this.#sendWhenDurable(delivery, packet);
-    else this.#send(packet);
-  }
-
-  #send(packet: Buffer): void {
-    this.#options.counters.messagesDelivered++;
-    this.#options.outlet.deliverAcknowledged(packet);
-  }
-
-  /** The pair (packet id, position) is in the record before the PUBLISH leaves. */
-  #sendWhenDurable(delivery: Delivery, packet: Buffer): void {
-    delivery.state = 'pending';
-    // Each waits on its own: a write under way may have this one in it and not the next.
-    this.save(() => {
-      delivery.state = 'sent';
-      if (!this.#isClosed) this.#send(packet);
-    });
-  }
-
-  #encode(
-    { extras, payload, topic }: LogRecord,
-    { identifiers, retainAsPublished }: Grant,
-    delivery: { qos: 1 | 2; packetId: number; isDuplicate: boolean } | undefined,
-    waited: number,
-  ): Buffer {
-    const variant = { hasProperties: this.#options.outlet.hasProperties, identifiers, retainAsPublished };
-    const aged =
-      extras === undefined || waited <= 0
-        ? extras
-        : { ...extras, properties: withRemainingExpiry(extras.properties, waited) };
-    if (delivery !== undefined) return encoder.encodeAcknowledged(delivery, variant, { topic, payload, extras: aged });
-    const packet = Buffer.allocUnsafe(encoder.begin(variant, topic, payload, aged));
-    encoder.write(packet, 0);
-    return packet;
   }
 
   // ---- the client's acknowledgements ----
@@ -448,10 +448,10 @@ export class Session implements RecordSink {
     }
     if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');
     if (reason >= 0x80) return this.#finish(delivery); // [MQTT5 4.4.0-2]
-    if (delivery.state === 'released') return this.#release(delivery);
+    if (delivery.state === 'released') return this.#sendPubrel(delivery);
     if (delivery.state !== 'sent') return;
     delivery.state = 'releasing';
-    this.save(() => this.#release(delivery));
+    this.save(() => this.#sendPubrel(delivery));
   }
 
   pubcomp(packetId: number): void {
@@ -461,7 +461,7 @@ export class Session implements RecordSink {
     this.#finish(delivery);
   }
 
-  #release(delivery: Delivery): void {
+  #sendPubrel(delivery: Delivery): void {
     if (this.#isClosed || delivery.packetId === 0) return;
     delivery.state = 'released';
     // [MQTT5 4.3.3-4] [MQTT5 4.3.3-6]
@@ -477,7 +477,8 @@ export class Session implements RecordSink {
   /** The client may get more: everybody who waited goes on. */
   pump(): void {
     if (this.#isClosed || !this.#isStarted) return;
-    if (this.#resends.length > 0) return this.#resend();
+    if (!this.#resends.isEmpty) return this.#resends.pump();
+    this.#retained.pump();
     if (!this.#mayDeliver()) return;
     for (const reader of this.#lagging) {
       reader.pump();
@@ -490,63 +491,23 @@ export class Session implements RecordSink {
     this.pump();
   }
 
-  /** Sends what an earlier connection left open again, in its order, within the window of this one. [MQTT5 4.6.0-1] */
-  #resend(): void {
-    if (this.#isResending) return;
-    this.#isResending = true;
-    this.#resendAll()
-      .catch(() => {
-        // The log does not answer: tick() tries again.
-      })
-      .finally(() => {
-        this.#isResending = false;
-        if (this.#resends.length === 0) this.pump();
-      });
-  }
-
-  async #resendAll(): Promise<void> {
-    const { log } = this.#options;
-    while (this.#resends.length > 0 && !this.#isClosed) {
-      const underWay = this.#outbound.inFlight - this.#resends.length;
-      const batch = this.#resends.slice(0, Math.min(RESENDS_AT_ONCE, this.#outbound.capacity - underWay));
-      // A window smaller than before: the rest follows as these are acknowledged.
-      if (batch.length === 0) return;
-      const records = await Promise.all(
-        batch.map(({ sequence, state }) => (state === 'released' ? undefined : log.readAt(sequence))),
-      );
-      if (this.#isClosed) return;
-      this.#resends.splice(0, batch.length);
-      for (const [index, delivery] of batch.entries()) this.#sendAgain(delivery, records[index]);
-    }
-  }
-
   #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
-    const { outlet } = this.#options;
     if (delivery.state === 'done') return;
-    if (delivery.state === 'released') return this.#release(delivery);
-    if (record === undefined || delivery.qos === 0) {
-      this.#options.counters.dropped.outOfRetention++;
-      return this.#outbound.finish(delivery);
-    }
-    const grant = this.#grantOfResend(record);
-    // No expiry any more: it was sent before. [MQTT5 4.3.3-7]
-    const packet = this.#encode(
-      record,
-      grant,
-      { qos: delivery.qos, packetId: delivery.packetId, isDuplicate: true },
-      this.#waited(record),
-    );
-    if (packet.length <= outlet.maximumPacketSize) this.#send(packet);
-    else this.#outbound.finish(delivery);
+    if (delivery.state === 'released') return this.#sendPubrel(delivery);
+    if (record !== undefined) return this.#sending.again(delivery, record, this.#grantOfResend(record, delivery));
+    // A retained copy that the log has lost is read anew.
+    if (delivery.retained === undefined) this.#options.counters.dropped.outOfRetention++;
+    this.#outbound.finish(delivery);
   }
 
   /** What its subscriptions say now; it may have been unsubscribed since. */
-  #grantOfResend(record: LogRecord): Grant {
+  #grantOfResend(record: LogRecord, { retained }: Delivery): Grant {
+    const isCopy = retained !== undefined;
     for (const subscription of this.#subscriptions.values()) {
-      const grant = subscription.matches(record) ? subscription.grant(record, '') : undefined;
-      if (grant !== undefined) return grant;
+      const grant = subscription.matches(record, isCopy) ? subscription.grant(record, '') : undefined;
+      if (grant !== undefined) return isCopy ? { ...grant, retainAsPublished: true } : grant;
     }
-    return { qos: record.qos, retainAsPublished: false, identifiers: Buffer.alloc(0) };
+    return { qos: record.qos, retainAsPublished: isCopy, identifiers: Buffer.alloc(0) };
   }
 }
 

@@ -3,7 +3,7 @@
  * while they move, and handed back to the store when the connection ends.
  */
 import { randomBytes } from 'node:crypto';
-import type { LogState, MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
+import type { LogState, MessageLog, NodeLease, RetainedStore, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
@@ -25,6 +25,7 @@ const CLAIM_ATTEMPTS = 5;
 export interface SessionsOptions {
   readonly log: MessageLog;
   readonly store: SessionStore;
+  readonly retained: RetainedStore;
   readonly lease: NodeLease;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -44,6 +45,8 @@ export interface OpenRequest {
   readonly outlet: Outlet;
   /** Another node has the session now. */
   readonly fenced: () => void;
+  /** A subscription has all its retained messages. */
+  readonly retainedRead: (text: string) => void;
   /** The connection has ended meanwhile: its session is no longer its own to open. */
   readonly isGone: () => boolean;
 }
@@ -58,6 +61,7 @@ export interface OpenedSession {
 export class Sessions {
   readonly feeds: Feeds;
   readonly log: MessageLog;
+  readonly retained: RetainedStore;
   readonly #options: SessionsOptions;
   readonly #open = new Set<Session>();
   readonly #stopTick: CancelTimer;
@@ -68,6 +72,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.log = options.log;
+    this.retained = options.retained;
     this.feeds = new Feeds(options.log, options.counters, options.clock, (last) => {
       if (last !== undefined) this.#setBack(last);
       options.logReplaced();
@@ -132,7 +137,7 @@ export class Sessions {
   /** A session that ends with its connection: all in memory. */
   begin(request: OpenRequest): Session {
     const session = this.#make(request, this.#newUid(), 1, '');
-    session.start();
+    session.start(this.#options.clock.now());
     return session;
   }
 
@@ -194,8 +199,8 @@ export class Sessions {
   }
 
   #make(request: OpenRequest, uid: string, epoch: number, logIdentity: string): Session {
-    const { counters, lease, log, maximumWindow } = this.#options;
-    const { clientId, expirySeconds, outlet, receiveMaximum, version } = request;
+    const { counters, lease, log, maximumWindow, retained } = this.#options;
+    const { clientId, expirySeconds, outlet, receiveMaximum, retainedRead, version } = request;
     const session = new Session({
       clientId,
       version,
@@ -204,6 +209,8 @@ export class Sessions {
       owner: lease.incarnation,
       logIdentity,
       log,
+      retained,
+      retainedRead,
       feeds: this.feeds,
       counters,
       outlet,

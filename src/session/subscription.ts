@@ -1,5 +1,6 @@
 /** A subscription of a session that reads the log, and how several of them decide on one message. */
 import type { LogRecord } from '../broker/ports.ts';
+import type { QoS } from '../mqtt/packet.ts';
 import { encodeSubscriptionIdentifiers } from '../mqtt/publish.ts';
 import { type ParsedFilter, topicMatches } from '../mqtt/topic.ts';
 import type { Reader } from './reader.ts';
@@ -34,9 +35,12 @@ export class SessionSubscription {
   readonly overlapping: SessionSubscription[] = [];
   /** Messages up to this position are from before it. */
   start = 0;
+  /** Its retained messages are owed to the client: position in the retained store up to which it has them; undefined = not owed (any more). */
+  retainedDue: number | undefined;
+
   #options: SubscriptionOptions;
-  /** For messages published with QoS 1 and 2. */
-  #grants: readonly [Grant, Grant];
+  /** By QoS of the publisher. */
+  #grants: readonly [Grant, Grant, Grant];
 
   constructor(text: string, { filter, group }: ParsedFilter, options: SubscriptionOptions) {
     this.text = text;
@@ -61,7 +65,7 @@ export class SessionSubscription {
    * [MQTT5 3.3.4-2] [MQTT311 3.3.5-1] [MQTT5 3.8.3-3]
    */
   grant(record: LogRecord, origin: string): Grant | undefined {
-    if (this.overlapping.length === 0 && !this.#options.noLocal) return this.#grants[record.qos - 1];
+    if (this.overlapping.length === 0 && !this.#options.noLocal) return this.#grants[record.qos];
     const isOwn = record.extras !== undefined && record.extras.origin !== '' && record.extras.origin === origin;
     const matching = [this, ...this.overlapping.filter((other) => other.matches(record))].filter(
       ({ options }) => !(isOwn && options.noLocal),
@@ -75,19 +79,29 @@ export class SessionSubscription {
     };
   }
 
-  /** Whether it asks for this message. */
-  matches({ sequence, topic }: LogRecord): boolean {
-    return sequence > this.start && topicMatches(this.filter, topic.name);
+  /** What is published now waits, in the log, until the client has what was retained before. */
+  get isHeld(): boolean {
+    return this.retainedDue !== undefined && this.#options.qos > 0;
+  }
+
+  /** A retained message has RETAIN set for a new subscription, always. [MQTT5 3.3.1-9] [MQTT311 3.3.1-8] */
+  grantRetained(qos: QoS): Grant {
+    return { ...(this.#grants[qos] ?? this.#grants[0]), retainAsPublished: true };
+  }
+
+  /** Whether it asks for this message; `isCopy`: a retained one, which is older than the subscription. */
+  matches({ sequence, topic }: LogRecord, isCopy = false): boolean {
+    return (isCopy || sequence > this.start) && topicMatches(this.filter, topic.name);
   }
 }
 
 /** [MQTT5 3.8.4-8] [MQTT311 3.8.4-6] */
-function grantsOf({ identifier, qos, retainAsPublished }: SubscriptionOptions): readonly [Grant, Grant] {
+function grantsOf({ identifier, qos, retainAsPublished }: SubscriptionOptions): readonly [Grant, Grant, Grant] {
   const identifiers = encodeSubscriptionIdentifiers([identifier]);
-  const grant = (published: 1 | 2): Grant => ({
+  const grant = (published: QoS): Grant => ({
     qos: Math.min(qos, published) as Grant['qos'], // both are 0, 1 or 2
     retainAsPublished,
     identifiers,
   });
-  return [grant(1), grant(2)];
+  return [grant(0), grant(1), grant(2)];
 }

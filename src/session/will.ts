@@ -3,10 +3,10 @@
  * their connection here, so a Will Delay Interval is over at once. [MQTT5 3.1.2-8] [MQTT5 3.1.3-9]
  */
 import { randomUUID } from 'node:crypto';
-import type { MessageLog, Route } from '../broker/ports.ts';
+import type { LogPublish, MessageLog, Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import type { ProtocolVersion, QoS, WillDefinition } from '../mqtt/packet.ts';
-import { noProperties, scanPublishProperties } from '../mqtt/properties.ts';
+import { scanPublishProperties } from '../mqtt/properties.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
 
 /** A will that may be published. */
@@ -23,7 +23,7 @@ export interface WillPlaces {
   readonly publisher: {
     route(topic: string): Route | undefined;
     publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean;
-    publishCopy(route: Route, payload: Uint8Array, extras: Extras): void;
+    stored(message: Omit<LogPublish, 'settled'>, sequence: number, done: () => void): void;
   };
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: { readonly log: MessageLog } | undefined;
@@ -41,7 +41,7 @@ export function acceptWill(
 ): Will {
   if (version === 5 && definition.qos > 0 && sessions === undefined)
     throw new MqttError(Reason.qosNotSupported, 'Will QoS above Maximum QoS 0'); // [MQTT5 3.2.2-12]
-  if (version === 5 && definition.retain)
+  if (version === 5 && definition.retain && sessions === undefined)
     throw new MqttError(Reason.retainNotSupported, 'Will Retain is not available'); // [MQTT5 3.2.2-13]
   const route = publisher.route(definition.topic);
   if (route === undefined) throw new MqttError(Reason.notAuthorized, 'will topic that clients may not publish to');
@@ -54,21 +54,22 @@ export function acceptWill(
 /** QoS 1 and 2 through the log; whether it was stored, nobody is there to hear. */
 export function publishWill(will: Will, { publisher, sessions }: WillPlaces): void {
   const { expirySeconds, extras, payload, qos, route } = will;
-  if (sessions === undefined || qos === 0) {
+  if (sessions === undefined || (qos === 0 && extras?.retain !== true)) {
     publisher.publish(route, payload, extras);
     return;
   }
-  sessions.log.publish({
+  const message: LogPublish = {
     route,
     payload,
     qos,
     extras,
     expirySeconds,
     messageId: randomUUID(),
-    settled: (outcome) => {
-      if (outcome === 'stored') publisher.publishCopy(route, payload, extras ?? nothingBeside);
+    settled: (outcome, sequence) => {
+      if (outcome === 'stored') publisher.stored(message, sequence, nothing);
     },
-  });
+  };
+  sessions.log.publish(message);
 }
 
-const nothingBeside: Extras = { properties: noProperties, retain: false, origin: '' };
+function nothing(): void {}

@@ -34,7 +34,6 @@ const topic = Buffer.from('t');
 const malformedPublishes: Array<[title: string, bytes: Buffer, reason: number]> = [
   ['[MQTT5 3.3.1-4] QoS 3', publishBytes(6, topic, none), 0x81],
   ['[MQTT5 3.3.1-2] DUP with QoS 0', publishBytes(8, topic, none), 0x81],
-  ['[MQTT5 3.2.2-14] RETAIN where it is not available', publishBytes(1, topic, none), 0x9a],
   ['[MQTT5 3.3.2-1] topic that is not UTF-8', publishBytes(0, Buffer.from([0xc3, 0x28]), none), 0x81],
   ['[MQTT5 1.5.4-1] topic with a surrogate', publishBytes(0, Buffer.from([0xed, 0xa0, 0x80]), none), 0x81],
   ['[MQTT5 4.7.3-2] topic with U+0000', publishBytes(0, Buffer.from('a\0b'), none), 0x81],
@@ -242,22 +241,4 @@ test('a topic of 65,535 bytes is refused with 0x90, and nobody else notices', as
   bystander.publish('still/here', 'yes');
   assert.equal((await bystander.messages(1))[0]?.payload, 'yes');
   await bystander.end();
-});
-
-test('MQTT 3.1.1 messages with RETAIN are delivered, RETAIN as published only where asked for, and counted', async () => {
-  const plain = await RawClient.connect(node.tcp, { version: 5 });
-  const asPublished = await RawClient.connect(node.tcp, { version: 5 });
-  await plain.subscribe('rap');
-  await asPublished.subscribe({ topic: 'rap', rap: true });
-  const publisher = await RawClient.connect(node.tcp);
-  const before = node.counters.retainIgnored;
-  publisher.publish('rap', 'x', { retain: true });
-  assert.equal((await plain.next('publish')).retain, false);
-  assert.equal((await asPublished.next('publish')).retain, true);
-  assert.equal(node.counters.retainIgnored, before + 1);
-  const late = await RawClient.connect(node.tcp);
-  await late.subscribe('rap');
-  publisher.publish('rap', 'y');
-  assert.deepEqual(await late.messages(1), [{ topic: 'rap', payload: 'y' }]);
-  for (const client of [plain, asPublished, publisher, late]) await client.end();
 });

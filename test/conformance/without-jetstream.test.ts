@@ -67,3 +67,28 @@ test('[MQTT311 3.2.2-2] CleanSession 0 finds no session', async () => {
     await client.end();
   }
 });
+
+test('[MQTT5 3.2.2-14] [MQTT5 3.2.2-13] RETAIN and Will Retain where retained messages are not offered: 0x9A', async () => {
+  assert.equal(await reaction(5, Buffer.from([0x31, 4, 0, 1, 0x74, 0])), 0x9a);
+  const client = await RawClient.open(node.tcp, 5);
+  client.send(connectPacket({ version: 5, will: { topic: 'w', payload: Buffer.from('x'), qos: 0, retain: true } }));
+  assert.equal((await client.next('connack')).reasonCode, 0x9a);
+});
+
+test('MQTT 3.1.1 messages with RETAIN are delivered, RETAIN as published only where asked for, and counted', async () => {
+  const plain = await RawClient.connect(node.tcp, { version: 5 });
+  const asPublished = await RawClient.connect(node.tcp, { version: 5 });
+  await plain.subscribe('rap');
+  await asPublished.subscribe({ topic: 'rap', rap: true });
+  const publisher = await RawClient.connect(node.tcp);
+  const before = node.counters.retainIgnored;
+  publisher.publish('rap', 'x', { retain: true });
+  assert.equal((await plain.next('publish')).retain, false);
+  assert.equal((await asPublished.next('publish')).retain, true);
+  assert.equal(node.counters.retainIgnored, before + 1);
+  const late = await RawClient.connect(node.tcp);
+  await late.subscribe('rap');
+  publisher.publish('rap', 'y');
+  assert.deepEqual(await late.messages(1), [{ topic: 'rap', payload: 'y' }]);
+  for (const client of [plain, asPublished, publisher, late]) await client.end();
+});

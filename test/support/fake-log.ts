@@ -13,6 +13,7 @@ import type {
   Unsubscribe,
 } from '../../src/broker/ports.ts';
 import { type Extras, makeTopic } from '../../src/message.ts';
+import type { QoS } from '../../src/mqtt/packet.ts';
 import { topicMatches } from '../../src/mqtt/topic.ts';
 
 export type Question = 'confirm' | 'state' | 'read' | 'readNext' | 'readAt';
@@ -23,7 +24,7 @@ interface Follower {
 }
 
 export interface Appended {
-  readonly qos?: 1 | 2;
+  readonly qos?: QoS;
   readonly payload?: string | Buffer;
   readonly extras?: Extras;
   readonly expirySeconds?: number;

@@ -1,7 +1,8 @@
 /** Sessions without a network: over {@link FakeLog}, into an outlet that takes packets apart. */
 import mqttPacket, { type IPublishPacket, type Packet } from 'mqtt-packet';
-import type { Clock } from '../../src/clock.ts';
+import { type Clock, systemClock } from '../../src/clock.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
+import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
 import { parseFilter } from '../../src/mqtt/topic.ts';
 import { Feeds } from '../../src/session/feeds.ts';
 import type { SessionRecord } from '../../src/session/record.ts';
@@ -91,6 +92,8 @@ export function makeSession(
     owner: 'owner',
     logIdentity: log.identity,
     log,
+    retained: new EmbeddedRetainedStore({ clock: systemClock }),
+    retainedRead: () => {},
     feeds,
     counters,
     outlet,

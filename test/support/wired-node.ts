@@ -9,6 +9,7 @@ import { WriteBatch } from '../../src/connection/write-batch.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
 import { EmbeddedBus } from '../../src/embedded/bus.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
+import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
 import { EmbeddedSessionStore } from '../../src/embedded/session-store.ts';
 import { makeLog } from '../../src/log.ts';
 import { Reason } from '../../src/mqtt/reason.ts';
@@ -95,7 +96,8 @@ export async function startWiredNode({
     release: async () => {},
   };
   const nothing = (): void => {};
-  const sessions = new Sessions({ log, store, lease, counters, clock, maximumWindow, logReplaced: nothing });
+  const retained = new EmbeddedRetainedStore({ clock });
+  const sessions = new Sessions({ log, store, retained, lease, counters, clock, maximumWindow, logReplaced: nothing });
   const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });
   const writes = new WriteBatch();
   const connections = new Connections(clock);
@@ -109,7 +111,7 @@ export async function startWiredNode({
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
-    publisher: new Publisher(bus, counters),
+    publisher: new Publisher(bus, counters, retained),
     limits: {
       maximumPacketSize: 1024 * 1024,
       connectTimeoutSeconds: 10,

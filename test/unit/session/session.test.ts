@@ -22,7 +22,7 @@ after(() => clearInterval(alive));
 
 async function started(bench: Bench, filter: string, qos: 0 | 1 | 2, window = 256): Promise<MadeSession> {
   const made = makeSession(bench, { window });
-  made.session.start();
+  made.session.start(0);
   await subscribe(made, bench, filter, qos);
   await settle();
   return made;
@@ -64,7 +64,7 @@ test('session - a write that is under way covers what was in it, not the next me
   const store = new FakeStore();
   const made = makeSession(bench);
   await makeDurable(made, store);
-  made.session.start();
+  made.session.start(0);
   await subscribe(made, bench, 'a', 2);
   const releases: Array<() => void> = [];
   store.before = () => new Promise((resolve) => releases.push(resolve));
@@ -94,7 +94,7 @@ test('session - a resumed reader does not look for the end of the log before its
         })
       : Promise.resolve();
   const made = makeSession(bench, { record });
-  made.session.start();
+  made.session.start(0);
   await settle();
   log.append('a', { payload: 'between' });
   confirm();
@@ -112,12 +112,12 @@ test('session - a subscription begins when its feed is open, although the log an
     if (fails && question === 'state') throw new Error('away');
   };
   const first = makeSession(bench);
-  first.session.start();
+  first.session.start(0);
   const waiting = subscribe(first, bench, 'a', 1);
   await settle();
   fails = false;
   const second = makeSession(bench);
-  second.session.start();
+  second.session.start(0);
   let isConfirmed = false;
   const confirmed = subscribe(second, bench, 'a', 1).then(() => {
     isConfirmed = true;
@@ -162,7 +162,7 @@ test('session - a session that resumes reads the log, then goes on live; the rec
   for (let count = 0; count < 1_000; count++) log.append(`a/${count % 2}`, { payload: String(count) });
   const made = makeSession(bench, { record, window: 50 });
   made.outlet.published = ({ messageId = 0 }) => queueMicrotask(() => made.session.puback(messageId));
-  made.session.start();
+  made.session.start(0);
   await eventually(() => made.outlet.publishes.length === 1_000);
   for (let count = 1_000; count < 1_050; count++) log.append(`a/${count % 2}`, { payload: String(count) });
   await settle();
@@ -183,7 +183,7 @@ test('session - a message that left the log is given up when it should come agai
   const { readAt } = bench.log;
   bench.log.readAt = async (sequence) => (sequence === 2 ? undefined : readAt.call(bench.log, sequence));
   const again = makeSession(bench, { record });
-  again.session.start();
+  again.session.start(0);
   await settle();
   assert.deepEqual(again.outlet.payloads, ['0', '2']);
   assert.equal(bench.counters.dropped.outOfRetention, 1);
@@ -201,7 +201,7 @@ test('session - a log that does not answer at a resume is asked again by the nex
     if (fails && question !== 'confirm') throw new Error('away');
   };
   const again = makeSession(bench, { record });
-  again.session.start();
+  again.session.start(0);
   await settle();
   assert.deepEqual(again.outlet.payloads, []);
   fails = false;
@@ -331,7 +331,7 @@ class Walk {
     const made = makeSession(this.bench, { window: this.window, ...(record === undefined ? {} : { record }) });
     made.outlet.hasRoom = !this.#isBlocked;
     made.outlet.published = (packet) => this.#arrive(packet);
-    made.session.start();
+    made.session.start(0);
     return made;
   }
 

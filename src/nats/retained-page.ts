@@ -1,0 +1,217 @@
+/**
+ * Reads retained messages: one topic by a question to the leader, a filter that matches few by one look at the last message of each
+ * topic, a filter that matches many in pages. Nothing is kept but pages that several readers want at the same time.
+ */
+import type { Msg } from 'nats';
+import type { RetainedCursor, RetainedMessage, RetainedPage } from '../broker/ports.ts';
+import type { Clock } from '../clock.ts';
+import { type Requests, type StoredMessage, UnavailableError } from './jetstream.ts';
+import type { LogRecords } from './log-record.ts';
+import { headerBlock, lastHeader } from './raw-message.ts';
+import type { SubjectMap } from './subject.ts';
+
+export const RETAINED_STREAM = 'SMQ_RETAINED';
+export const RETAINED_PREFIX = '$SMQ.retained.';
+/** Position in the log, and which log. */
+export const SEQUENCE_HEADER = 'Mqtt-Sequence';
+export const LOG_HEADER = 'Mqtt-Log';
+
+const PAGE_MESSAGES = 256;
+const PAGE_BYTES = 256 * 1024;
+const PAGE_MILLISECONDS = 2_000;
+/** Pages that are fetched at the same time; further ones wait their turn, in the order in which they were asked for. */
+const PAGES_AT_ONCE = 8;
+/** Fetched pages that are kept for others who read the same, at most this many and this long. */
+const KEPT_PAGES = 32;
+const KEPT_MILLISECONDS = 2_000;
+const TOO_MANY = 'NATS/1.0 413';
+const MESSAGE = 'NATS/1.0\r\n';
+
+export interface RetainedPagesOptions {
+  /** For what may be much. */
+  readonly pages: Requests;
+  /** For the leader's word. */
+  readonly leader: Requests;
+  readonly records: LogRecords;
+  readonly subjects: SubjectMap;
+  readonly clock: Clock;
+  /** The stream has one replica: every answer is the leader's. */
+  readonly isAlone: boolean;
+  /** Identity of the log, as its leader told last. */
+  readonly logIdentity: () => string;
+}
+
+interface KeptPage {
+  readonly startedAt: number;
+  readonly page: Promise<RetainedPage>;
+}
+
+/** What one answer of the server holds. */
+interface Answer {
+  readonly messages: RetainedMessage[];
+  /** Of the last message, decodable or not; the question's own position when there is none. */
+  reached: number;
+  count: number;
+  /** Messages that match behind it, as the replica knows. */
+  pending: number;
+  isTooMany: boolean;
+}
+
+export class RetainedPages {
+  readonly #options: RetainedPagesOptions;
+  readonly #kept = new Map<string, KeptPage>();
+  readonly #waiting: Array<() => void> = [];
+  #underWay = 0;
+
+  constructor(options: RetainedPagesOptions) {
+    this.#options = options;
+  }
+
+  /** @throws UnavailableError */
+  page(filter: string, from: RetainedCursor, since: number): Promise<RetainedPage> {
+    const key = `${from.position} ${from.isBroad} ${filter}`;
+    const known = this.#kept.get(key);
+    if (known !== undefined && known.startedAt >= since) return known.page;
+    const startedAt = this.#options.clock.now();
+    const page = this.#inTurn(() => this.#fetch(filter, from));
+    this.#keep(key, { startedAt, page });
+    return page;
+  }
+
+  #keep(key: string, kept: KeptPage): void {
+    // Oldest first.
+    for (const [old, { startedAt }] of this.#kept) {
+      if (this.#kept.size < KEPT_PAGES && kept.startedAt - startedAt < KEPT_MILLISECONDS) break;
+      this.#kept.delete(old);
+    }
+    this.#kept.delete(key);
+    this.#kept.set(key, kept);
+    kept.page.catch(() => {
+      if (this.#kept.get(key) === kept) this.#kept.delete(key);
+    });
+  }
+
+  async #inTurn<T>(fetch: () => Promise<T>): Promise<T> {
+    if (this.#underWay >= PAGES_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#underWay++;
+    try {
+      return await fetch();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#underWay--;
+      else next();
+    }
+  }
+
+  async #fetch(filter: string, from: RetainedCursor): Promise<RetainedPage> {
+    const patterns = this.#options.subjects.encodeFilter(filter) ?? [];
+    const [pattern] = patterns;
+    if (pattern === undefined) return { messages: [], next: undefined };
+    if (!/[+#]/.test(filter)) return { messages: await this.#exact(pattern, from.position), next: undefined };
+    if (!from.isBroad) {
+      const answer = await this.#ask(
+        { multi_last: patterns.map((subject) => RETAINED_PREFIX + subject) },
+        from.position,
+      );
+      if (!answer.isTooMany) return this.#toPage(answer, patterns, false);
+    }
+    return this.#broad(patterns, from.position);
+  }
+
+  /** The leader's word. */
+  async #exact(pattern: string, after: number): Promise<RetainedMessage[]> {
+    const stored = await this.#options.leader.getMessage(RETAINED_STREAM, { last_by_subj: RETAINED_PREFIX + pattern });
+    const message = stored === undefined || stored.seq <= after ? undefined : this.#ofStored(stored);
+    return message === undefined ? [] : [message];
+  }
+
+  /** `a/#` matches `a` too, which is asked for once, with the first page. */
+  async #broad([pattern = '', parent]: readonly string[], after: number): Promise<RetainedPage> {
+    const extra = parent !== undefined && after === 0 ? await this.#exact(parent, 0) : [];
+    const answer = await this.#ask({ next_by_subj: RETAINED_PREFIX + pattern }, after);
+    answer.messages.unshift(...extra);
+    return this.#toPage(answer, [pattern], true);
+  }
+
+  async #toPage(answer: Answer, patterns: readonly string[], isBroad: boolean): Promise<RetainedPage> {
+    const { messages, reached } = answer;
+    if (answer.pending > 0 || answer.count >= PAGE_MESSAGES) return { messages, next: { position: reached, isBroad } };
+    // A replica's silence proves nothing; the leader's does.
+    if (this.#options.isAlone) return { messages, next: undefined };
+    const more = await this.#nextOfLeader(patterns, reached);
+    if (more === undefined) return { messages, next: undefined };
+    const message = this.#ofStored(more);
+    if (message !== undefined) messages.push(message);
+    return { messages, next: { position: more.seq, isBroad } };
+  }
+
+  async #nextOfLeader(patterns: readonly string[], after: number): Promise<StoredMessage | undefined> {
+    const found = await Promise.all(
+      patterns.map((pattern) =>
+        this.#options.leader.getMessage(RETAINED_STREAM, { seq: after + 1, next_by_subj: RETAINED_PREFIX + pattern }),
+      ),
+    );
+    return found.filter((message) => message !== undefined).sort((a, b) => a.seq - b.seq)[0];
+  }
+
+  async #ask(question: object, after: number): Promise<Answer> {
+    const answer: Answer = { messages: [], reached: after, count: 0, pending: 0, isTooMany: false };
+    const query = { ...question, seq: after + 1, batch: PAGE_MESSAGES, max_bytes: PAGE_BYTES };
+    await this.#options.pages.collect(
+      `$JS.API.DIRECT.GET.${RETAINED_STREAM}`,
+      JSON.stringify(query),
+      (message) => this.#take(message, answer),
+      PAGE_MILLISECONDS,
+    );
+    return answer;
+  }
+
+  /** True at the end of the answer. */
+  #take(message: Msg, answer: Answer): boolean {
+    const block = headerBlock(message);
+    if (message.data.length === 0 && !block.startsWith(MESSAGE)) {
+      answer.pending = Number(lastHeader(block, 'Nats-Num-Pending') ?? 0);
+      answer.isTooMany = block.startsWith(TOO_MANY);
+      if (block.startsWith('NATS/1.0 408'))
+        throw new UnavailableError('the question for retained messages was refused');
+      return true;
+    }
+    answer.count++;
+    answer.reached = Number(lastHeader(block, 'Nats-Sequence'));
+    const found = message.data.length === 0 ? undefined : this.#options.records.ofDirect(message);
+    if (found !== undefined) answer.messages.push(this.#toMessage(found, block));
+    return false;
+  }
+
+  #ofStored(stored: StoredMessage): RetainedMessage | undefined {
+    if (stored.data === undefined || stored.data === '') return undefined; // removed, or expired
+    const found = this.#options.records.ofStored(stored);
+    const block = Buffer.from(stored.hdrs ?? '', 'base64').toString('latin1');
+    return found === undefined ? undefined : this.#toMessage(found, block);
+  }
+
+  #toMessage(found: NonNullable<ReturnType<LogRecords['ofDirect']>>, block: string): RetainedMessage {
+    const { expirySeconds, extras, payload, qos, sequence: position, storedAt, topic } = found;
+    const { properties = nothing, origin = '' } = extras ?? {};
+    const sequence = logPosition(block, this.#options.logIdentity());
+    return {
+      position,
+      sequence,
+      topic,
+      payload,
+      qos,
+      extras: { properties, origin, retain: true },
+      expirySeconds,
+      storedAt,
+    };
+  }
+}
+
+const nothing = Buffer.alloc(0);
+
+/** Position in the log of this identity; 0 for none. */
+export function logPosition(block: string, identity: string): number {
+  if (lastHeader(block, LOG_HEADER) !== identity) return 0;
+  const sequence = Number(lastHeader(block, SEQUENCE_HEADER));
+  return Number.isSafeInteger(sequence) ? sequence : 0;
+}

@@ -1,0 +1,110 @@
+/** The retained messages that new subscriptions of one session get: who reads them, and what becomes of each. */
+
+import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
+import type { Counters } from '../counters.ts';
+import { NotedTopics } from '../noted-topics.ts';
+import type { Outbound } from './outbound.ts';
+import { RetainedReader, type RetainedSink } from './retained-reader.ts';
+import type { Sending } from './sending.ts';
+import type { Outlet } from './session.ts';
+import type { SessionSubscription } from './subscription.ts';
+
+export interface RetainedCopiesOptions {
+  readonly store: RetainedStore;
+  readonly outlet: Outlet;
+  readonly outbound: Outbound;
+  readonly sending: Sending;
+  readonly counters: Counters;
+  /** A message of QoS 1 or 2 may go out now. */
+  readonly mayDeliver: () => boolean;
+  /** A subscription has them all. */
+  readonly done: (subscription: SessionSubscription) => void;
+}
+
+export interface RetainedStart {
+  /** End of the log when the subscription was in effect: what is behind it comes as an ordinary message. */
+  readonly until: number;
+  /** `Clock.now` when it was. */
+  readonly since: number;
+  /** Noted since then. */
+  readonly noted?: NotedTopics;
+}
+
+export class RetainedCopies implements RetainedSink {
+  readonly #options: RetainedCopiesOptions;
+  readonly #readers = new Map<SessionSubscription, { reader: RetainedReader; noted: NotedTopics }>();
+
+  constructor(options: RetainedCopiesOptions) {
+    this.#options = options;
+  }
+
+  get isReading(): boolean {
+    return this.#readers.size > 0;
+  }
+
+  /** Begins, or begins anew for a subscription that asks again. */
+  read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
+    this.stop(subscription);
+    const from = subscription.retainedDue ?? 0;
+    const reader = new RetainedReader({
+      store: this.#options.store,
+      sink: this,
+      subscription,
+      from,
+      until,
+      since,
+      noted,
+    });
+    this.#readers.set(subscription, { reader, noted });
+    reader.pump();
+  }
+
+  stop(subscription: SessionSubscription): void {
+    this.#readers.get(subscription)?.reader.close();
+    this.#readers.delete(subscription);
+  }
+
+  close(): void {
+    for (const subscription of [...this.#readers.keys()]) this.stop(subscription);
+  }
+
+  pump(): void {
+    for (const { reader } of this.#readers.values()) reader.pump();
+  }
+
+  /** The client gets this message live, through a subscription of QoS 0: older ones of its topic must not follow. */
+  live(subscription: SessionSubscription, { extras, topic }: LogRecord): void {
+    if (extras?.retain === true) this.#readers.get(subscription)?.noted.note(topic.name);
+  }
+
+  offerRetained(message: RetainedMessage, reader: RetainedReader): boolean {
+    const { counters, mayDeliver, outbound, outlet, sending } = this.#options;
+    const { subscription } = reader;
+    const { extras, qos, sequence } = message;
+    if (reader.isElsewhere(message) || outbound.hasRetained(sequence)) return true;
+    if (subscription.options.noLocal && extras.origin !== '' && extras.origin === outlet.origin) return true; // [MQTT5 3.8.3-3]
+    const waited = sending.waited(message);
+    if (sending.isExpired(message, waited)) return true;
+    const grant = subscription.grantRetained(qos);
+    if (grant.qos === 0 ? !outlet.hasRoom : !mayDeliver()) return false;
+    counters.retainedDelivered++;
+    if (grant.qos === 0) {
+      sending.atMostOnce(message, grant, waited);
+      return true;
+    }
+    reader.delivered();
+    sending.acknowledged(outbound.addRetained(sequence, grant.qos, reader), message, grant, waited);
+    return true;
+  }
+
+  retainedRead({ subscription }: RetainedReader): void {
+    this.#readers.delete(subscription);
+    subscription.retainedDue = undefined;
+    this.#options.done(subscription);
+  }
+
+  /** Where it has come to; for the record. */
+  positionOf(subscription: SessionSubscription): number | undefined {
+    return this.#readers.get(subscription)?.reader.position ?? subscription.retainedDue;
+  }
+}
