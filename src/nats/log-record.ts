@@ -6,7 +6,6 @@ import type { Msg } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { LogRecord } from '../broker/ports.ts';
 import { makeTopic, type Topic } from '../message.ts';
-import type { QoS } from '../mqtt/packet.ts';
 import { type PublishProperties, scanPublishProperties } from '../mqtt/properties.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER } from './envelope.ts';
 import type { StoredMessage } from './jetstream.ts';
@@ -101,7 +100,7 @@ const headers = {
   sequence: 0,
   previous: 0,
   time: '',
-  qos: 1 as QoS,
+  qos: 1 as LogRecord['qos'],
   origin: '',
   properties: '',
   retain: false,
