@@ -16,11 +16,15 @@ export const RETAINED_PREFIX = '$SMQ.retained.';
 export const SEQUENCE_HEADER = 'Mqtt-Sequence';
 export const LOG_HEADER = 'Mqtt-Log';
 
-const PAGE_MESSAGES = 256;
+/** Of a page: small enough that taking it in does not show in others' latency. */
+const PAGE_MESSAGES = 512;
 const PAGE_BYTES = 256 * 1024;
 const PAGE_MILLISECONDS = 2_000;
 /** Pages that are fetched at the same time; further ones wait their turn, in the order in which they were asked for. */
 const PAGES_AT_ONCE = 8;
+/** A filter that matched too much for one look is not looked up at once again for so long. */
+const BROAD_MILLISECONDS = 60_000;
+const BROAD_FILTERS = 1_000;
 /** Fetched pages that are kept for others who read the same, at most this many and this long. */
 const KEPT_PAGES = 32;
 const KEPT_MILLISECONDS = 2_000;
@@ -42,8 +46,9 @@ export interface RetainedPagesOptions {
 }
 
 interface KeptPage {
-  readonly startedAt: number;
-  readonly page: Promise<RetainedPage>;
+  /** When it was asked for; Infinity while it waits for its turn. */
+  startedAt: number;
+  page: Promise<RetainedPage>;
 }
 
 /** What one answer of the server holds. */
@@ -60,6 +65,8 @@ interface Answer {
 export class RetainedPages {
   readonly #options: RetainedPagesOptions;
   readonly #kept = new Map<string, KeptPage>();
+  /** Filters that matched too much, and until when that is believed. */
+  readonly #broadFilters = new Map<string, number>();
   readonly #waiting: Array<() => void> = [];
   #underWay = 0;
 
@@ -72,16 +79,20 @@ export class RetainedPages {
     const key = `${from.position} ${from.isBroad} ${filter}`;
     const known = this.#kept.get(key);
     if (known !== undefined && known.startedAt >= since) return known.page;
-    const startedAt = this.#options.clock.now();
-    const page = this.#inTurn(() => this.#fetch(filter, from));
-    this.#keep(key, { startedAt, page });
-    return page;
+    const kept: KeptPage = { startedAt: Number.POSITIVE_INFINITY, page: noPage };
+    kept.page = this.#inTurn(() => {
+      kept.startedAt = this.#options.clock.now();
+      return this.#fetch(filter, from);
+    });
+    this.#keep(key, kept);
+    return kept.page;
   }
 
   #keep(key: string, kept: KeptPage): void {
+    const limit = this.#options.clock.now() - KEPT_MILLISECONDS;
     // Oldest first.
     for (const [old, { startedAt }] of this.#kept) {
-      if (this.#kept.size < KEPT_PAGES && kept.startedAt - startedAt < KEPT_MILLISECONDS) break;
+      if (this.#kept.size < KEPT_PAGES && startedAt > limit) break;
       this.#kept.delete(old);
     }
     this.#kept.delete(key);
@@ -108,14 +119,24 @@ export class RetainedPages {
     const [pattern] = patterns;
     if (pattern === undefined) return { messages: [], next: undefined };
     if (!/[+#]/.test(filter)) return { messages: await this.#exact(pattern, from.position), next: undefined };
-    if (!from.isBroad) {
+    if (!from.isBroad && !this.#isBroad(filter)) {
       const answer = await this.#ask(
         { multi_last: patterns.map((subject) => RETAINED_PREFIX + subject) },
         from.position,
       );
       if (!answer.isTooMany) return this.#toPage(answer, patterns, false);
+      this.#rememberBroad(filter);
     }
     return this.#broad(patterns, from.position);
+  }
+
+  #isBroad(filter: string): boolean {
+    return (this.#broadFilters.get(filter) ?? 0) > this.#options.clock.now();
+  }
+
+  #rememberBroad(filter: string): void {
+    if (this.#broadFilters.size >= BROAD_FILTERS) this.#broadFilters.clear();
+    this.#broadFilters.set(filter, this.#options.clock.now() + BROAD_MILLISECONDS);
   }
 
   /** The leader's word. */
@@ -135,7 +156,7 @@ export class RetainedPages {
 
   async #toPage(answer: Answer, patterns: readonly string[], isBroad: boolean): Promise<RetainedPage> {
     const { messages, reached } = answer;
-    if (answer.pending > 0 || answer.count >= PAGE_MESSAGES) return { messages, next: { position: reached, isBroad } };
+    if (answer.pending > 0) return { messages, next: { position: reached, isBroad } };
     // A replica's silence proves nothing; the leader's does.
     if (this.#options.isAlone) return { messages, next: undefined };
     const more = await this.#nextOfLeader(patterns, reached);
@@ -208,6 +229,7 @@ export class RetainedPages {
 }
 
 const nothing = Buffer.alloc(0);
+const noPage: Promise<RetainedPage> = Promise.resolve({ messages: [], next: undefined });
 
 /** Position in the log of this identity; 0 for none. */
 export function logPosition(block: string, identity: string): number {

@@ -7,9 +7,10 @@ import type { Reader } from './reader.ts';
 /** pending: waits for its id to be durable; sent: PUBLISH is out; releasing: PUBREC has come, not durable yet; released: PUBREL is out. */
 export type DeliveryState = 'pending' | 'sent' | 'releasing' | 'released' | 'done';
 
-/** What a retained copy is told of. */
+/** Whoever has sent a retained copy. */
 export interface RetainedCopy {
-  acknowledged(): void;
+  /** The copy of the message at this position of the log is with the client. */
+  acknowledged(sequence: number): void;
 }
 
 export interface Delivery {
@@ -125,7 +126,7 @@ export class Outbound {
     delivery.state = 'done';
     if (delivery.retained !== undefined) {
       this.#retained.delete(delivery);
-      delivery.retained.acknowledged();
+      delivery.retained.acknowledged(delivery.sequence);
       return;
     }
     if (isPassed(delivery)) this.#bySequence.delete(delivery.sequence);

@@ -34,6 +34,8 @@ export interface SubscriptionRecord {
   readonly positions: readonly number[];
   /** Position in the retained store up to which the client has its retained messages; undefined = it has them all, or gets none. */
   readonly retainedDue: number | undefined;
+  /** Positions in the log of retained messages behind it that the client has. */
+  readonly retainedDone: readonly number[];
 }
 
 export interface SessionRecord {
@@ -65,14 +67,14 @@ export function encodeRecord(record: SessionRecord): Buffer {
     JSON.stringify({
       version: VERSION,
       ...rest,
-      subscriptions: subscriptions.map(({ options: o, positions, retainedDue, start, text }) => [
+      subscriptions: subscriptions.map(({ options: o, positions, retainedDone, retainedDue, start, text }) => [
         text,
         o.qos,
         (o.noLocal ? 1 : 0) + (o.retainAsPublished ? 2 : 0) + o.retainHandling * 4,
         o.identifier,
         start,
         positions,
-        ...(retainedDue === undefined ? [] : [retainedDue]),
+        ...(retainedDue === undefined ? [] : [[retainedDue, ...retainedDone]]),
       ]),
       outbound: outbound.map(({ isRetained, packetId, qos, sequence, state }) => [
         packetId,
@@ -89,7 +91,7 @@ export function encodeRecord(record: SessionRecord): Buffer {
 
 interface Encoded extends Omit<SessionRecord, 'subscriptions' | 'outbound' | 'inbound'> {
   readonly version: number;
-  readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[], number?]>;
+  readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[], number[]?]>;
   readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state'], 1?]>;
   readonly inbound: ReadonlyArray<[number, string, number, number]>;
 }
@@ -101,7 +103,7 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
   const { version: _, ...rest } = encoded;
   return {
     ...rest,
-    subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions, retainedDue]) => ({
+    subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions, retained]) => ({
       text,
       options: {
         qos,
@@ -112,7 +114,8 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       },
       start,
       positions,
-      retainedDue,
+      retainedDue: retained?.[0],
+      retainedDone: retained?.slice(1) ?? [],
     })),
     outbound: encoded.outbound.map(([packetId, sequence, qos, state, isRetained]) => ({
       packetId,

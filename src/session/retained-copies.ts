@@ -3,7 +3,7 @@
 import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
-import type { Outbound } from './outbound.ts';
+import type { Outbound, RetainedCopy } from './outbound.ts';
 import { RetainedReader, type RetainedSink } from './retained-reader.ts';
 import type { Sending } from './sending.ts';
 import type { Outlet } from './session.ts';
@@ -32,11 +32,18 @@ export interface RetainedStart {
 
 export class RetainedCopies implements RetainedSink {
   readonly #options: RetainedCopiesOptions;
+  /** Positions in the log of copies that an earlier connection has sent and this one has seen acknowledged. */
+  readonly #doneBefore = new Set<number>();
   readonly #readers = new Map<SessionSubscription, { reader: RetainedReader; noted: NotedTopics }>();
 
   constructor(options: RetainedCopiesOptions) {
     this.#options = options;
   }
+
+  /** What an earlier connection has sent: the reader of now must not send it again. */
+  readonly before: RetainedCopy = {
+    acknowledged: (sequence) => void this.#doneBefore.add(sequence),
+  };
 
   get isReading(): boolean {
     return this.#readers.size > 0;
@@ -45,12 +52,13 @@ export class RetainedCopies implements RetainedSink {
   /** Begins, or begins anew for a subscription that asks again. */
   read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
     this.stop(subscription);
-    const from = subscription.retainedDue ?? 0;
+    const { retainedDone: done, retainedDue: from = 0 } = subscription;
     const reader = new RetainedReader({
       store: this.#options.store,
       sink: this,
       subscription,
       from,
+      done,
       until,
       since,
       noted,
@@ -82,6 +90,7 @@ export class RetainedCopies implements RetainedSink {
     const { subscription } = reader;
     const { extras, qos, sequence } = message;
     if (reader.isElsewhere(message) || outbound.hasRetained(sequence)) return true;
+    if (this.#doneBefore.has(sequence)) return true;
     if (subscription.options.noLocal && extras.origin !== '' && extras.origin === outlet.origin) return true; // [MQTT5 3.8.3-3]
     const waited = sending.waited(message);
     if (sending.isExpired(message, waited)) return true;
@@ -100,11 +109,19 @@ export class RetainedCopies implements RetainedSink {
   retainedRead({ subscription }: RetainedReader): void {
     this.#readers.delete(subscription);
     subscription.retainedDue = undefined;
+    subscription.retainedDone = [];
+    if (this.#readers.size === 0) this.#doneBefore.clear();
     this.#options.done(subscription);
   }
 
   /** Where it has come to; for the record. */
-  positionOf(subscription: SessionSubscription): number | undefined {
-    return this.#readers.get(subscription)?.reader.position ?? subscription.retainedDue;
+  progressOf(subscription: SessionSubscription): { retainedDue: number | undefined; retainedDone: readonly number[] } {
+    const reader = this.#readers.get(subscription)?.reader;
+    const { retainedDone, retainedDue } = subscription;
+    if (retainedDue === undefined) return { retainedDue, retainedDone };
+    return {
+      retainedDue: reader?.position ?? retainedDue,
+      retainedDone: [...(reader?.done ?? retainedDone), ...this.#doneBefore],
+    };
   }
 }

@@ -15,12 +15,17 @@ export interface RetainedSink {
   retainedRead(reader: RetainedReader): void;
 }
 
+/** Messages that are handed out in one go. */
+const AT_ONCE = 256;
+
 export interface RetainedReaderOptions {
   readonly store: RetainedStore;
   readonly sink: RetainedSink;
   readonly subscription: SessionSubscription;
   /** Where an earlier node has come to; 0 = nowhere. */
   readonly from: number;
+  /** Positions in the log of messages behind `from` that the client has. */
+  readonly done: readonly number[];
   /** End of the log when the subscription was in effect. */
   readonly until: number;
   /** `Clock.now` when it was. */
@@ -38,12 +43,15 @@ export class RetainedReader {
   #index = 0;
   /** Deliveries of the page that wait for their acknowledgement. */
   #unacknowledged = 0;
+  /** Positions in the log of what the client has of the page. */
+  readonly #done: Set<number>;
   #isFetching = false;
   #isClosed = false;
 
   constructor(options: RetainedReaderOptions) {
     this.#options = options;
     this.subscription = options.subscription;
+    this.#done = new Set(options.done);
     this.#cursor = { position: options.from, isBroad: false };
   }
 
@@ -52,9 +60,13 @@ export class RetainedReader {
     return this.#cursor.position;
   }
 
+  get done(): readonly number[] {
+    return [...this.#done];
+  }
+
   /** Whether the client gets or has got this topic, with a message at least as new, without us. */
   isElsewhere({ sequence, topic }: RetainedMessage): boolean {
-    return sequence > this.#options.until || this.#options.noted.has(topic.name);
+    return sequence > this.#options.until || this.#done.has(sequence) || this.#options.noted.has(topic.name);
   }
 
   /** A delivery waits for its acknowledgement. */
@@ -62,8 +74,9 @@ export class RetainedReader {
     this.#unacknowledged++;
   }
 
-  acknowledged(): void {
+  acknowledged(sequence: number): void {
     this.#unacknowledged--;
+    if (sequence > 0) this.#done.add(sequence);
     this.#turnPage();
   }
 
@@ -72,7 +85,9 @@ export class RetainedReader {
     if (this.#isClosed || this.#isFetching) return;
     if (this.#page === undefined) return this.#fetch();
     const { messages } = this.#page;
+    const pauseAt = this.#index + AT_ONCE;
     for (; this.#index < messages.length; this.#index++) {
+      if (this.#index === pauseAt) return this.#goOnLater();
       const message = messages[this.#index];
       if (message !== undefined && !this.#options.sink.offerRetained(message, this)) return;
       // Taken, and the connection has ended over it.
@@ -86,6 +101,11 @@ export class RetainedReader {
     this.#page = undefined;
   }
 
+  /** Others get their turn. */
+  #goOnLater(): void {
+    setImmediate(() => this.pump());
+  }
+
   #turnPage(): void {
     const page = this.#page;
     if (this.#isClosed || page === undefined || this.#index < page.messages.length || this.#unacknowledged > 0) return;
@@ -96,6 +116,7 @@ export class RetainedReader {
       return this.#options.sink.retainedRead(this);
     }
     this.#cursor = page.next;
+    this.#done.clear();
     this.#fetch();
   }
 

@@ -58,8 +58,7 @@ export interface SessionOptions {
   readonly retainedRead: (text: string) => void;
 }
 
-/** Of a copy that an earlier connection has sent: its subscription reads what is left anew. */
-const copyOfBefore = { acknowledged(): void {} };
+const nothingRetained = { retainedDue: undefined, retainedDone: [] };
 
 export class Session implements RecordSink {
   readonly clientId: string;
@@ -144,7 +143,7 @@ export class Session implements RecordSink {
     const readers = this.#allReaders();
     for (const { isRetained, packetId, qos, sequence, state } of record.outbound) {
       const delivery = isRetained
-        ? this.#outbound.addRetained(sequence, qos, copyOfBefore, packetId)
+        ? this.#outbound.addRetained(sequence, qos, this.#retained.before, packetId)
         : this.#outbound.restore(packetId, sequence, qos, readers);
       delivery.state = state;
       this.#resends.add(delivery);
@@ -215,7 +214,7 @@ export class Session implements RecordSink {
         start: subscription.start,
         positions: subscription.readers.map(({ position }) => Math.min(position, this.#ceiling)),
         // At QoS 0 what is not sent when the connection ends is not sent at all.
-        retainedDue: subscription.options.qos > 0 ? this.#retained.positionOf(subscription) : undefined,
+        ...(subscription.options.qos > 0 ? this.#retained.progressOf(subscription) : nothingRetained),
       })),
       outbound: this.#outboundRecords(),
       done: this.#outbound.doneSequences().filter((sequence) => sequence <= this.#ceiling),
@@ -275,6 +274,7 @@ export class Session implements RecordSink {
     if (subscription === undefined || subscription.group !== undefined) return;
     this.#retained.stop(subscription);
     subscription.retainedDue = 0;
+    subscription.retainedDone = [];
   }
 
   /** SUBACK is out: the subscription gets what was retained before. */
@@ -318,12 +318,13 @@ export class Session implements RecordSink {
     return this.#subscriptions.values();
   }
 
-  #restoreSubscription({ options, positions, retainedDue, start, text }: SubscriptionRecord): void {
+  #restoreSubscription({ options, positions, retainedDone, retainedDue, start, text }: SubscriptionRecord): void {
     const parsed = parseFilter(text);
     if (parsed === undefined) return; // a newer version's: it keeps what this one does not know
     const subscription = new SessionSubscription(text, parsed, options);
     subscription.start = start;
     subscription.retainedDue = retainedDue;
+    subscription.retainedDone = retainedDone;
     this.#add(subscription);
     if (!this.#readsLog) return;
     // QoS 0 is not kept for absent clients: it begins anew.

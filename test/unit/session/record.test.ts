@@ -30,6 +30,7 @@ const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
       start: position,
       positions: fc.array(position, { maxLength: 3 }),
       retainedDue: fc.option(position, { nil: undefined }),
+      retainedDone: fc.array(position, { maxLength: 3 }),
     }),
     { maxLength: 5 },
   ),
@@ -47,9 +48,19 @@ const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
   inbound: fc.array(fc.record({ packetId, messageId: text, position, at: position }), { maxLength: 5 }),
 });
 
+/** Without retained messages that are due there are none that are done. */
+function consistent(record: SessionRecord): SessionRecord {
+  const subscriptions = record.subscriptions.map((subscription) =>
+    subscription.retainedDue === undefined ? { ...subscription, retainedDone: [] } : subscription,
+  );
+  return { ...record, subscriptions };
+}
+
 test('record - every record is read back as it was written', () => {
   fc.assert(
-    fc.property(anyRecord, (record) => assert.deepEqual(decodeRecord(encodeRecord(record)), structuredClone(record))),
+    fc.property(anyRecord.map(consistent), (record) =>
+      assert.deepEqual(decodeRecord(encodeRecord(record)), structuredClone(record)),
+    ),
   );
 });
 
