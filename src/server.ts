@@ -334,6 +334,7 @@ function eternalLease(incarnation: string): NodeLease {
     isSettled: false,
     isAlive: async () => true,
     elect: async () => false,
+    lead: async () => false,
     release: async () => {},
   };
 }

@@ -205,8 +205,10 @@ export interface NodeLease {
   readonly isSettled: boolean;
   /** The leader's word: whether the node of this incarnation holds its lease. */
   isAlive(incarnation: string): Promise<boolean>;
-  /** True for one node at a time, for `seconds`. */
+  /** True once in `seconds`, for one node. */
   elect(task: string, seconds: number): Promise<boolean>;
+  /** True for one node at a time, which stays the one as long as it asks again before `seconds` have passed. */
+  lead(task: string, seconds: number): Promise<boolean>;
   /** Gives the lease back at once: this node is going. */
   release(): Promise<void>;
 }

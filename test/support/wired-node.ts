@@ -92,6 +92,7 @@ export async function startWiredNode({
     isSettled: false,
     isAlive: async () => true,
     elect: async () => false,
+    lead: async () => false,
     release: async () => {},
   };
   const nothing = (): void => {};
