@@ -1,7 +1,16 @@
 /** The ports of broker/ports.ts on a NATS cluster: makes the node's two connections and joins them with bus and cluster. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { Bus, BusEvents, Cluster, LogEvents, MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
+import type {
+  Bus,
+  BusEvents,
+  Cluster,
+  LogEvents,
+  MessageLog,
+  NodeLease,
+  SessionStore,
+  WillStore,
+} from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
@@ -13,6 +22,7 @@ import { NatsLog } from './log.ts';
 import { provision } from './provision.ts';
 import { NatsSessionStore } from './session-store.ts';
 import { SubjectMap } from './subject.ts';
+import { NatsWillStore } from './will-store.ts';
 
 export interface NatsBackplaneOptions {
   readonly settings: NatsSettings;
@@ -50,6 +60,7 @@ export interface Backplane {
   /** Absent: nothing is stored. */
   readonly log?: MessageLog;
   readonly sessions?: SessionStore;
+  readonly wills?: WillStore;
   readonly lease?: NodeLease;
   close(): Promise<void>;
 }
@@ -97,7 +108,9 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
   return {
     bus,
     cluster,
-    ...(stores === undefined ? {} : { log: stores.log, sessions: stores.sessions, lease: stores.lease }),
+    ...(stores === undefined
+      ? {}
+      : { log: stores.log, sessions: stores.sessions, wills: stores.wills, lease: stores.lease }),
     close: async () => {
       isClosing = true;
       await stores?.lease.release();
@@ -111,6 +124,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
 interface Stores {
   readonly log: NatsLog;
   readonly sessions: NatsSessionStore;
+  readonly wills: NatsWillStore;
   readonly lease: NatsLease;
   readonly requests: Requests;
 }
@@ -133,7 +147,7 @@ async function openStores(
   };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
-  return { log, sessions: new NatsSessionStore(requests), lease, requests };
+  return { log, sessions: new NatsSessionStore(requests), wills: new NatsWillStore(requests), lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

@@ -8,6 +8,7 @@ import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
 import { NODE_PREFIX, NODE_STREAM } from './lease.ts';
 import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM } from './log-record.ts';
 import { SESSION_PREFIX, SESSION_STREAM } from './session-store.ts';
+import { WILL_PREFIX, WILL_STREAM } from './will-store.ts';
 
 /** Settings of all streams; sizes in bytes. */
 export interface StorageSettings {
@@ -93,6 +94,7 @@ function streamsOf(settings: StorageSettings): StreamSettings[] {
     },
     { ...common, name: SESSION_STREAM, subjects: [`${SESSION_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
     { ...common, name: NODE_STREAM, subjects: [`${NODE_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
+    { ...common, name: WILL_STREAM, subjects: [`${WILL_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
   ];
 }
 
