@@ -62,6 +62,8 @@ export class Session implements RecordSink {
   readonly clientId: string;
   readonly inbound: Inbound;
   expirySeconds: number;
+  /** See {@link SessionRecord.wills}. */
+  wills: readonly string[] = [];
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
@@ -179,6 +181,7 @@ export class Session implements RecordSink {
       owner: isConnected ? owner : '',
       writes,
       expirySeconds: this.expirySeconds,
+      wills: this.wills,
       log: logIdentity,
       subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map(({ options, readers, start, text }) => ({
         text,

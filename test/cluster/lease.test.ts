@@ -86,7 +86,8 @@ test('sessions whose owner holds no lease get the end that a close would have gi
   await dead.close();
   await poll(async () => lease.isSettled, { what: 'a settled lease', timeoutMs: 15_000 });
 
-  await sweepOnce({ store, lease, counters, clock: systemClock, failed: (error) => assert.ifError(error) });
+  const wills = { isStored: async (): Promise<boolean> => false };
+  await sweepOnce({ store, lease, wills, counters, clock: systemClock, failed: (error) => assert.ifError(error) });
 
   const ownerOf = async (clientId: string): Promise<string | undefined> => {
     const stored = await store.load(clientId);
@@ -107,6 +108,7 @@ const emptyRecord: SessionRecord = {
   owner: '',
   writes: 0,
   expirySeconds: 0,
+  wills: [],
   log: '',
   subscriptions: [],
   outbound: [],

@@ -10,9 +10,11 @@ import { type Counters, makeCounters } from '../../src/counters.ts';
 import { EmbeddedBus } from '../../src/embedded/bus.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
 import { EmbeddedSessionStore } from '../../src/embedded/session-store.ts';
+import { EmbeddedWillStore } from '../../src/embedded/will-store.ts';
 import { makeLog } from '../../src/log.ts';
 import { Reason } from '../../src/mqtt/reason.ts';
 import { Sessions } from '../../src/session/sessions.ts';
+import { Wills } from '../../src/session/wills.ts';
 import { listenTcp } from '../../src/transport/tcp.ts';
 import { FakeLog } from './fake-log.ts';
 import { ShiftedClock } from './shifted-clock.ts';
@@ -96,8 +98,11 @@ export async function startWiredNode({
     release: async () => {},
   };
   const nothing = (): void => {};
-  const sessions = new Sessions({ log, store, lease, counters, clock, maximumWindow, logReplaced: nothing });
   const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });
+  const publisher = new Publisher(bus, counters);
+  const willStore = new EmbeddedWillStore();
+  const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position: () => 0 });
+  const sessions = new Sessions({ log, store, lease, wills, counters, clock, maximumWindow, logReplaced: nothing });
   const writes = new WriteBatch();
   const connections = new Connections(clock);
   const context = {
@@ -110,7 +115,7 @@ export async function startWiredNode({
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
-    publisher: new Publisher(bus, counters),
+    publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,
       connectTimeoutSeconds: 10,
@@ -136,6 +141,7 @@ export async function startWiredNode({
     await connections.closeAll(Reason.serverShuttingDown);
     connections.stop();
     sessions.stop();
+    await wills.stop();
   };
   return { tcp: listener.port, log, store, sessions, counters, stop };
 }
