@@ -147,6 +147,7 @@ class Node implements RunningServer {
       groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
       sessions: () => this.#sessions?.count ?? 0,
       feeds: () => this.#sessions?.feeds.count ?? 0,
+      willsWaiting: () => this.#sessions?.wills.waiting ?? 0,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
     });
     this.#admin = await startAdmin({ host, port, metrics, readiness: () => this.#whyNotReady() });

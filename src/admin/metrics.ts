@@ -14,6 +14,8 @@ export interface Gauges {
   /** Sessions of connected clients, and patterns of the log that they read. */
   sessions(): number;
   feeds(): number;
+  /** Wills that wait for the end of their delay, of this node and of dead ones. */
+  willsWaiting(): number;
   /** 1 while the node is connected to its backplane. */
   isBusConnected(): boolean;
 }
@@ -86,6 +88,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addGauge(registry, 'supermq_group_members', 'Group subscriptions of the clients of this node', gauges.groupMembers);
   addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
   addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
+  addGauge(registry, 'supermq_wills_waiting', 'Wills that wait here for the end of their delay', gauges.willsWaiting);
   addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', () =>
     gauges.isBusConnected() ? 1 : 0,
   );
