@@ -70,6 +70,11 @@ export interface Counters {
   sessionsOrphaned: number;
   /** Times the node's own lease was over. */
   leasesLost: number;
+  /** Wills stored for clients of this node, and what became of wills here: a client's own node or this one for a dead node published it, or its client was back in time. */
+  willsStored: number;
+  willsPublished: number;
+  willsOfDeadNodes: number;
+  willsCancelled: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
   readonly dropped: DropCounters;
@@ -104,6 +109,10 @@ export function makeCounters(): Counters {
     sessionsResumed: 0,
     sessionsTruncated: 0,
     sessionsReset: 0,
+    willsStored: 0,
+    willsPublished: 0,
+    willsOfDeadNodes: 0,
+    willsCancelled: 0,
     sessionsFenced: 0,
     sessionsOrphaned: 0,
     leasesLost: 0,

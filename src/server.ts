@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { Delivery } from './broker/deliver.ts';
-import type { BusEvents, LogEvents, NodeLease } from './broker/ports.ts';
+import type { BusEvents, LogEvents, MessageLog, NodeLease, WillStore } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
@@ -23,9 +23,12 @@ import { EmbeddedCluster } from './embedded/cluster.ts';
 import { EmbeddedLog } from './embedded/log.ts';
 import { EmbeddedRetainedStore } from './embedded/retained-store.ts';
 import { EmbeddedSessionStore } from './embedded/session-store.ts';
+import { EmbeddedWillStore } from './embedded/will-store.ts';
 import { Reason } from './mqtt/reason.ts';
 import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
 import { Sessions } from './session/sessions.ts';
+import { handOverWills } from './session/will-handover.ts';
+import { Wills } from './session/wills.ts';
 import type { Listener, Transport } from './transport/listener.ts';
 import { listenTcp } from './transport/tcp.ts';
 import { listenWebSocket } from './transport/ws.ts';
@@ -81,6 +84,7 @@ class Node implements RunningServer {
   #admin: AdminServer | undefined;
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
+  #stopHandover: CancelTimer | undefined;
   #isServing = false;
 
   constructor(options: ServerOptions) {
@@ -110,7 +114,9 @@ class Node implements RunningServer {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await this.#drain(deadline - clock.now());
     this.#connections.stop();
+    this.#stopHandover?.();
     this.#sessions?.stop();
+    await this.#sessions?.wills.stop();
     await this.#backplane?.close();
     await this.#admin?.close();
     log.info({ event: 'node.stopped' }, 'Stopped');
@@ -142,6 +148,7 @@ class Node implements RunningServer {
       groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
       sessions: () => this.#sessions?.count ?? 0,
       feeds: () => this.#sessions?.feeds.count ?? 0,
+      willsWaiting: () => this.#sessions?.wills.waiting ?? 0,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
     });
     this.#admin = await startAdmin({ host, port, metrics, readiness: () => this.#whyNotReady() });
@@ -207,7 +214,8 @@ class Node implements RunningServer {
       retained.close();
       await Promise.all([close(), log.close()]);
     };
-    return { bus, cluster, log, sessions, retained, lease, close: closeAll };
+    const wills = new EmbeddedWillStore();
+    return { bus, cluster, log, sessions, retained, wills, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -239,6 +247,7 @@ class Node implements RunningServer {
   /** Other nodes may have the sessions by now: clients are closed, and find a node that works. */
   #leaseLost(): void {
     this.counters.leasesLost++;
+    this.#sessions?.wills.leaseLost();
     void this.#connections.closeAll(Reason.serverBusy);
   }
 
@@ -248,18 +257,47 @@ class Node implements RunningServer {
     void this.#connections.closeAll(Reason.serverBusy);
   }
 
-  #makeSessions({ lease, log, retained, sessions: store }: Backplane): Sessions | undefined {
-    if (lease === undefined || log === undefined || store === undefined || retained === undefined) return undefined;
+  #makeSessions(backplane: Backplane, publisher: Publisher): Sessions | undefined {
+    const { lease, log, retained, sessions: store, wills: willStore } = backplane;
+    if (lease === undefined || log === undefined || store === undefined) return undefined;
+    if (retained === undefined || willStore === undefined) return undefined;
     const { clock, config } = this.#options;
-    return new Sessions({
+    const { counters } = this;
+    const position = (): number => sessions.feeds.position;
+    const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position });
+    const sessions = new Sessions({
       log,
       store,
       retained,
       lease,
-      counters: this.counters,
+      wills,
+      counters,
       clock,
       logReplaced: () => this.#logReplaced(),
       maximumWindow: config.limits.maxInFlightPerClient,
+    });
+    this.#stopHandover = this.#handOverWills({ store: willStore, lease, log }, sessions);
+    return sessions;
+  }
+
+  #handOverWills(
+    { lease, log, store }: { lease: NodeLease; log: MessageLog; store: WillStore },
+    sessions: Sessions,
+  ): CancelTimer {
+    const { clock, log: logger } = this.#options;
+    return handOverWills({
+      wills: sessions.wills,
+      store,
+      lease,
+      clock,
+      now: () => log.now(),
+      died: (owner) => {
+        logger.info({ event: 'node.foundDead', owner }, 'A node with wills holds no lease any more');
+        sessions.nodeDied();
+      },
+      takenOver: (owner, count, seconds) =>
+        logger.info({ event: 'wills.takenOver', owner, count, seconds }, 'Wills of a dead node are published'),
+      failed: (err) => logger.debug({ event: 'wills.lookFailed', err }, 'Wills of dead nodes: no answer, trying again'),
     });
   }
 
@@ -270,7 +308,8 @@ class Node implements RunningServer {
     const delivery = new Delivery(this.counters, this.#writes.flush);
     const subscriptions = new Subscriptions(bus, delivery);
     this.#subscriptions = subscriptions;
-    const sessions = this.#makeSessions(backplane);
+    const publisher = new Publisher(bus, this.counters, backplane.retained);
+    const sessions = this.#makeSessions(backplane, publisher);
     this.#sessions = sessions;
     return {
       clock,
@@ -282,7 +321,7 @@ class Node implements RunningServer {
       counters: this.counters,
       connections: this.#connections,
       writes: this.#writes,
-      publisher: new Publisher(bus, this.counters, backplane.retained),
+      publisher,
       limits: {
         maximumPacketSize: limits.maxPacketBytes,
         connectTimeoutSeconds: limits.connectTimeoutSeconds,
@@ -341,6 +380,7 @@ function eternalLease(incarnation: string): NodeLease {
     isSettled: false,
     isAlive: async () => true,
     elect: async () => false,
+    lead: async () => false,
     release: async () => {},
   };
 }

@@ -14,6 +14,8 @@ export interface Gauges {
   /** Sessions of connected clients, and patterns of the log that they read. */
   sessions(): number;
   feeds(): number;
+  /** Wills that wait for the end of their delay, of this node and of dead ones. */
+  willsWaiting(): number;
   /** 1 while the node is connected to its backplane. */
   isBusConnected(): boolean;
 }
@@ -47,6 +49,10 @@ const counterHelp = {
   sessionsReset: ['supermq_sessions_reset_total', 'Sessions whose positions were of another log'],
   sessionsOrphaned: ['supermq_sessions_orphaned_total', 'Sessions of dead nodes that were given their end'],
   leasesLost: ['supermq_leases_lost_total', "Times this node's lease was over"],
+  willsStored: ['supermq_wills_stored_total', 'Wills stored for clients of this node'],
+  willsPublished: ['supermq_wills_published_total', 'Wills of clients of living nodes that this node published'],
+  willsOfDeadNodes: ['supermq_wills_of_dead_nodes_total', 'Wills of clients of dead nodes that this node published'],
+  willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
 } as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
 
@@ -84,6 +90,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addGauge(registry, 'supermq_group_members', 'Group subscriptions of the clients of this node', gauges.groupMembers);
   addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
   addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
+  addGauge(registry, 'supermq_wills_waiting', 'Wills that wait here for the end of their delay', gauges.willsWaiting);
   addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', () =>
     gauges.isBusConnected() ? 1 : 0,
   );

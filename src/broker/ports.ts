@@ -253,6 +253,42 @@ export interface SessionPage {
   readonly next: number | undefined;
 }
 
+export interface StoredWill {
+  /** Undefined: no will. */
+  readonly record: Buffer | undefined;
+  /** What the next write must expect. */
+  readonly revision: number;
+}
+
+/**
+ * Wills by owner (the incarnation of the node that had their client) and client id. Every write is a compare-and-swap. All reject with an
+ * Error when nobody answers in time.
+ */
+export interface WillStore {
+  /** The leader's word. */
+  load(owner: string, clientId: string): Promise<StoredWill>;
+  /** The new revision, or undefined when the will has changed. */
+  save(owner: string, clientId: string, record: Buffer, expected: number): Promise<number | undefined>;
+  /** False when the will has changed. */
+  remove(owner: string, clientId: string, expected: number): Promise<boolean>;
+  /** Largest record in bytes, less what a client id of the usual length takes. */
+  maximumBytes(): number;
+  /** Wills of one owner in pages, as any replica has them: see {@link SessionStore.page}. */
+  page(owner: string, after: number): Promise<WillPage>;
+  /** The leader's word: this owner has no wills, and none was removed a moment ago. */
+  isEmpty(owner: string): Promise<boolean>;
+  /** An owner is marked before its first will is stored, so that nobody has to look through all wills for dead owners. */
+  mark(owner: string): Promise<void>;
+  unmark(owner: string): Promise<void>;
+  /** The leader's word: owners that are marked. */
+  owners(): Promise<readonly string[]>;
+}
+
+export interface WillPage {
+  readonly wills: ReadonlyArray<{ readonly clientId: string; readonly record: Buffer; readonly revision: number }>;
+  readonly next: number | undefined;
+}
+
 /** A node's sign of life: what other nodes do about a dead one, and what a node may do itself, depends on it. */
 export interface NodeLease {
   /** Random per life of the node; a new one after the lease was lost. Stands in session records as their owner. */
@@ -263,8 +299,10 @@ export interface NodeLease {
   readonly isSettled: boolean;
   /** The leader's word: whether the node of this incarnation holds its lease. */
   isAlive(incarnation: string): Promise<boolean>;
-  /** True for one node at a time, for `seconds`. */
+  /** True once in `seconds`, for one node. */
   elect(task: string, seconds: number): Promise<boolean>;
+  /** True for one node at a time, which stays the one as long as it asks again before `seconds` have passed. */
+  lead(task: string, seconds: number): Promise<boolean>;
   /** Gives the lease back at once: this node is going. */
   release(): Promise<void>;
 }

@@ -23,6 +23,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
+  if (will !== undefined) node.sessions?.wills.check(will);
   sender.hasProperties = packet.version === 5;
   sender.maximumPacketSize = packet.maximumPacketSize;
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
@@ -35,20 +36,41 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
 
 /** The client id is ours: its session, then CONNACK. What was opened is given back when the connection does not live to see it. */
 async function accept(connection: Connection, packet: ConnectPacket, clientId: string, claim: Claim): Promise<void> {
-  const { node } = connection;
   let opened: OpenedSession | undefined;
+  let isStored = false;
   try {
     if (!connection.isClosed) opened = await openSession(connection, packet, clientId);
+    if (!connection.isClosed && opened !== undefined) await storeWill(connection, packet, clientId, opened);
+    isStored = true;
     if (!connection.isClosed) return finishConnect(connection, packet, { clientId, claim, opened });
-    if (opened?.session !== undefined) await node.sessions?.close(opened.session);
+    await giveBack(connection, opened);
     claim.release();
   } catch (cause) {
-    if (opened?.session !== undefined) await node.sessions?.close(opened.session);
+    await giveBack(connection, opened);
     claim.release();
-    if (opened !== undefined) throw cause;
+    if (isStored) throw cause;
     // The store does not answer: the client may try elsewhere, or later.
-    throw new MqttError(Reason.serverUnavailable, 'the session cannot be read or written', { cause });
+    throw new MqttError(Reason.serverUnavailable, 'the session or the will cannot be read or written', { cause });
   }
+}
+
+/** A will of a connection that was never accepted is none. */
+async function giveBack({ heldWill, node }: Connection, opened: OpenedSession | undefined): Promise<void> {
+  if (heldWill !== undefined) await node.sessions?.endWill(heldWill, opened?.session, false);
+  if (opened?.session !== undefined) await node.sessions?.close(opened.session);
+}
+
+/** Stored before CONNACK. [MQTT5 3.1.2-7] */
+async function storeWill(
+  connection: Connection,
+  packet: ConnectPacket,
+  clientId: string,
+  { noteRevision }: OpenedSession,
+): Promise<void> {
+  const { node, will } = connection;
+  if (will === undefined) return;
+  const sessionExpirySeconds = grantedExpiry(connection, packet);
+  connection.heldWill = await node.sessions?.wills.store({ clientId, will, sessionExpirySeconds, noteRevision });
 }
 
 interface Accepted {
@@ -85,6 +107,7 @@ function openSession(
     version,
     cleanStart,
     receiveMaximum,
+    hasWill: connection.will !== undefined,
     expirySeconds: grantedExpiry(connection, packet),
     outlet: connection.sender,
     fenced: () => connection.fenced(),

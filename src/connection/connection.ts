@@ -12,6 +12,7 @@ import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
 import type { Session } from '../session/session.ts';
 import { publishWill, type Will } from '../session/will.ts';
+import type { HeldWill } from '../session/wills.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
 import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
@@ -49,6 +50,8 @@ export class Connection implements TransportEvents {
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
   will: Will | undefined;
+  /** The same in the store; absent where nothing is stored. */
+  heldWill: HeldWill | undefined;
   /** Resolves when everything that the connection held is given back, its session written. */
   ended: Promise<void> = Promise.resolve();
   #session: Session | undefined;
@@ -299,17 +302,19 @@ export class Connection implements TransportEvents {
     this.#state = 'closed';
     this.sender.close(lastPacket);
     this.#subscriptions?.clear();
-    if (wasConnected) this.ended = this.#giveBack();
+    if (wasConnected) this.ended = this.#giveBack(publishesWill);
     this.node.connections.remove(this, wasConnected);
-    const { will } = this;
-    this.will = undefined;
-    if (wasConnected && publishesWill && will !== undefined) publishWill(will, this.node); // [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
   }
 
-  /** The session first: who asks for the client finds it written. */
-  async #giveBack(): Promise<void> {
+  /** The will first, then the session: who asks for the client finds both written. [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] */
+  async #giveBack(publishesWill: boolean): Promise<void> {
     const session = this.#session;
+    const { heldWill, node, will } = this;
+    this.will = undefined;
+    this.heldWill = undefined;
     try {
+      if (heldWill !== undefined) await node.sessions?.endWill(heldWill, session, publishesWill);
+      else if (will !== undefined && publishesWill) void publishWill(will, '', node);
       if (session !== undefined) await this.node.sessions?.close(session);
     } catch (error) {
       this.log.error({ event: 'session.closeFailed', err: error }, 'A session could not be written at its end');
@@ -326,6 +331,7 @@ export class Connection implements TransportEvents {
       version: client.version,
       cleanStart: true,
       expirySeconds: 0,
+      hasWill: false,
       receiveMaximum: client.receiveMaximum,
       outlet: sender,
       fenced: () => this.fenced(),

@@ -10,6 +10,7 @@ import type {
   NodeLease,
   RetainedStore,
   SessionStore,
+  WillStore,
 } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
@@ -25,6 +26,7 @@ import { RETAINED_PREFIX } from './retained-page.ts';
 import { NatsRetainedStore } from './retained-store.ts';
 import { NatsSessionStore } from './session-store.ts';
 import { SubjectMap } from './subject.ts';
+import { NatsWillStore } from './will-store.ts';
 
 export interface NatsBackplaneOptions {
   readonly settings: NatsSettings;
@@ -63,6 +65,7 @@ export interface Backplane {
   readonly log?: MessageLog;
   readonly sessions?: SessionStore;
   readonly retained?: RetainedStore;
+  readonly wills?: WillStore;
   readonly lease?: NodeLease;
   close(): Promise<void>;
 }
@@ -130,12 +133,13 @@ interface Stores {
   readonly retained: NatsRetainedStore;
   /** Questions on the message connection whose answers may be much. */
   readonly pages: Requests;
+  readonly wills: NatsWillStore;
   readonly lease: NatsLease;
   readonly requests: Requests;
 }
 
-function storesOf({ lease, log, retained, sessions }: Stores): Omit<Backplane, 'bus' | 'cluster' | 'close'> {
-  return { lease, log, retained, sessions };
+function storesOf({ lease, log, retained, sessions, wills }: Stores): Omit<Backplane, 'bus' | 'cluster' | 'close'> {
+  return { lease, log, retained, sessions, wills };
 }
 
 /** Streams are made or checked first. */
@@ -168,7 +172,8 @@ async function openStores(
   };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
-  return { log, sessions: new NatsSessionStore(requests), retained, pages, lease, requests };
+  const wills = new NatsWillStore(requests);
+  return { log, sessions: new NatsSessionStore(requests), retained, pages, wills, lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

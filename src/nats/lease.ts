@@ -1,6 +1,7 @@
 /**
  * The node's lease: a key with a TTL in a bucket, renewed every fifth of it by compare-and-swap. It counts from the sending of the last
- * renewal that was confirmed, by the monotonic clock: a node that was paused or cut off knows that it is over before anybody else may.
+ * renewal that was confirmed, by the monotonic clock, and ends a little early for its holder: a node that was paused or cut off
+ * has closed its clients before anybody else may act for them.
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
@@ -13,6 +14,10 @@ import { clientKey } from './session-store.ts';
 export const NODE_STREAM = 'KV_SMQ_NODES';
 export const NODE_PREFIX = '$KV.SMQ_NODES.';
 const RENEWALS_PER_LEASE = 5;
+/** Part of the lease that its holder leaves unused: closing many clients takes time, and clocks do not run alike. */
+const CLOSING_SHARE = 15;
+/** Part of its term after which who leads a task says so again. */
+const LEAD_SHARE = 3;
 const WRONG_REVISION = 10_071;
 const RETRY_MILLISECONDS = 500;
 
@@ -40,6 +45,9 @@ export class NatsLease implements NodeLease {
   #deadline = Number.NEGATIVE_INFINITY;
   #heldSince = 0;
   #cancelRenewal: CancelTimer | undefined;
+  #cancelDeadline: CancelTimer | undefined;
+  /** Tasks that this node leads: revision of their key, and until when (`Clock.now`). */
+  readonly #led = new Map<string, { readonly revision: number; readonly until: number }>();
   #isRenewing = false;
   #isReleased = false;
 
@@ -92,9 +100,25 @@ export class NatsLease implements NodeLease {
     return present === undefined && (await this.#write(`task-${task}`, holder, revision, seconds)) !== undefined;
   }
 
+  async lead(task: string, seconds: number): Promise<boolean> {
+    const { clock, nodeId } = this.#options;
+    const led = this.#led.get(task);
+    const now = clock.now();
+    if (led !== undefined && led.until - now > seconds * 1000 * (1 - 1 / LEAD_SHARE)) return true;
+    this.#led.delete(task);
+    const key = `task-${task}`;
+    const expected = led?.revision ?? (await this.#freeRevision(key));
+    if (expected === undefined) return false;
+    const revision = await this.#write(key, { nodeId, incarnation: this.#incarnation }, expected, seconds);
+    if (revision === undefined) return false;
+    this.#led.set(task, { revision, until: now + seconds * 1000 });
+    return true;
+  }
+
   async release(): Promise<void> {
     this.#isReleased = true;
     this.#cancelRenewal?.();
+    this.#cancelDeadline?.();
     if (this.#deadline < this.#options.clock.now()) return;
     this.#deadline = Number.NEGATIVE_INFINITY;
     // Without an answer the lease ends by itself.
@@ -111,7 +135,7 @@ export class NatsLease implements NodeLease {
       const written = await this.#write(this.#key, { nodeId, incarnation: this.#incarnation }, revision, seconds);
       if (written === undefined) return false;
       this.#revision = written;
-      this.#deadline = sentAt + seconds * 1000;
+      this.#extend(sentAt);
       return true;
     } catch (error) {
       this.#options.log.warn({ event: 'node.leaseFailed', err: error }, 'The lease cannot be taken; trying again');
@@ -121,11 +145,12 @@ export class NatsLease implements NodeLease {
 
   #renew(): void {
     if (this.#isRenewing || this.#isReleased) return;
+    // A node that wakes may come here before its timer for the end.
     if (this.#options.clock.now() > this.#deadline) return this.#lose();
     this.#isRenewing = true;
     this.#renewOnce()
       .catch(() => {
-        // No answer: tried again in a fifth of the lease, and checked against the deadline then.
+        // No answer: tried again in a fifth of the lease, if it is not over by then.
       })
       .finally(() => {
         this.#isRenewing = false;
@@ -138,25 +163,44 @@ export class NatsLease implements NodeLease {
     for (let attempt = 0; attempt < 2; attempt++) {
       const sentAt = clock.now();
       const written = await this.#write(this.#key, holder, this.#revision, seconds);
-      if (this.#isReleased) return;
+      // An answer that comes too late prolongs nothing.
+      if (this.#isReleased || clock.now() > this.#deadline || holder.incarnation !== this.#incarnation) return;
       if (written !== undefined) {
         this.#revision = written;
-        this.#deadline = sentAt + seconds * 1000;
+        this.#extend(sentAt);
         return;
       }
-      // An earlier renewal of ours whose answer was lost, or somebody else's lease, or none any more.
+      // An earlier renewal of ours whose answer was lost, or somebody else's lease, or none any more: then others may have acted.
       const found = await this.#holderOf(this.#key);
-      if (found.holder !== undefined && found.holder.incarnation !== this.#incarnation) return this.#lose();
+      if (found.holder?.incarnation !== this.#incarnation) return this.#lose();
       this.#revision = found.revision;
     }
   }
 
+  /** The lease ends in time even if no renewal comes back any more. */
+  #extend(sentAt: number): void {
+    const { clock, seconds } = this.#options;
+    this.#deadline = sentAt + seconds * 1000 * (1 - 1 / CLOSING_SHARE);
+    this.#cancelDeadline?.();
+    const end = (): void => {
+      const left = this.#deadline - clock.now();
+      // Timers may be early by a fraction of a millisecond.
+      if (left > 0) this.#cancelDeadline = clock.after(Math.ceil(left), end);
+      else if (!this.#isReleased) this.#lose();
+    };
+    this.#cancelDeadline = clock.after(Math.max(0, Math.floor(this.#deadline - clock.now())), end);
+  }
+
   #lose(): void {
     const { clock, log, lost } = this.#options;
+    // The end of the lease and an answer that says so may both come.
+    if (this.#deadline === Number.NEGATIVE_INFINITY) return;
     log.error({ event: 'node.leaseLost' }, 'The lease of this node is over: closing all clients');
     this.#deadline = Number.NEGATIVE_INFINITY;
     this.#cancelRenewal?.();
     this.#cancelRenewal = undefined;
+    this.#cancelDeadline?.();
+    this.#led.clear();
     lost();
     const isGone = new AbortController();
     if (this.#isReleased) return;
@@ -165,6 +209,12 @@ export class NatsLease implements NodeLease {
         log.error({ event: 'node.leaseFailed', err: error }, 'No lease'),
       );
     });
+  }
+
+  /** What the first write of a key has to expect; undefined when another node holds it. */
+  async #freeRevision(key: string): Promise<number | undefined> {
+    const { holder, revision } = await this.#holderOf(key);
+    return holder === undefined || holder.incarnation === this.#incarnation ? revision : undefined;
   }
 
   async #holderOf(key: string): Promise<{ holder: Holder | undefined; revision: number }> {

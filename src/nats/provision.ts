@@ -9,6 +9,7 @@ import { NODE_PREFIX, NODE_STREAM } from './lease.ts';
 import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM } from './log-record.ts';
 import { RETAINED_PREFIX, RETAINED_STREAM } from './retained-page.ts';
 import { SESSION_PREFIX, SESSION_STREAM } from './session-store.ts';
+import { WILL_PREFIX, WILL_STREAM } from './will-store.ts';
 
 /** Settings of all streams; sizes in bytes. */
 export interface StorageSettings {
@@ -95,6 +96,7 @@ function streamsOf(settings: StorageSettings): StreamSettings[] {
     { ...common, name: RETAINED_STREAM, subjects: [`${RETAINED_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
     { ...common, name: SESSION_STREAM, subjects: [`${SESSION_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
     { ...common, name: NODE_STREAM, subjects: [`${NODE_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
+    { ...common, name: WILL_STREAM, subjects: [`${WILL_PREFIX}>`], max_msgs_per_subject: 1, discard: 'new' },
   ];
 }
 

@@ -63,24 +63,8 @@ export class NatsSessionStore implements SessionStore {
   }
 
   async page(after: number): Promise<SessionPage> {
-    const sessions: Array<{ clientId: string; record: Buffer; revision: number }> = [];
-    let last = after;
-    const query = { seq: after + 1, next_by_subj: `${SESSION_PREFIX}>`, batch: PAGE_RECORDS, max_bytes: PAGE_BYTES };
-    await this.#requests.collect(
-      `$JS.API.DIRECT.GET.${SESSION_STREAM}`,
-      JSON.stringify(query),
-      (message) => {
-        const block = headerBlock(message);
-        if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) return true;
-        const revision = Number(lastHeader(block, 'Nats-Sequence'));
-        last = revision;
-        const found = clientOf(Buffer.from(message.data));
-        if (found !== undefined) sessions.push({ ...found, revision });
-        return false;
-      },
-      PAGE_MILLISECONDS,
-    );
-    return { sessions, next: last === after ? undefined : last };
+    const { next, records } = await readPage(this.#requests, SESSION_STREAM, `${SESSION_PREFIX}>`, after);
+    return { sessions: records, next };
   }
 
   async #write(clientId: string, value: Buffer, expected: number, lines: string): Promise<number | undefined> {
@@ -93,7 +77,34 @@ export class NatsSessionStore implements SessionStore {
   }
 }
 
-function withClientId(record: Buffer, clientId: string): Buffer {
+/** One batch of the records on `subjects` behind position `after`, as any replica has them; `next` undefined = there are no more. */
+export async function readPage(
+  requests: Requests,
+  stream: string,
+  subjects: string,
+  after: number,
+): Promise<{ records: SessionPage['sessions']; next: number | undefined }> {
+  const records: Array<{ clientId: string; record: Buffer; revision: number }> = [];
+  let last = after;
+  await requests.collect(
+    `$JS.API.DIRECT.GET.${stream}`,
+    JSON.stringify({ seq: after + 1, next_by_subj: subjects, batch: PAGE_RECORDS, max_bytes: PAGE_BYTES }),
+    (message) => {
+      const block = headerBlock(message);
+      if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) return true;
+      const revision = Number(lastHeader(block, 'Nats-Sequence'));
+      last = revision;
+      const found = clientOf(Buffer.from(message.data));
+      if (found !== undefined) records.push({ ...found, revision });
+      return false;
+    },
+    PAGE_MILLISECONDS,
+  );
+  return { records, next: last === after ? undefined : last };
+}
+
+/** A record with the client id in front, which {@link withoutClientId} compares. */
+export function withClientId(record: Buffer, clientId: string): Buffer {
   const id = Buffer.from(clientId);
   const length = Buffer.alloc(2);
   length.writeUInt16BE(id.length);
@@ -101,9 +112,9 @@ function withClientId(record: Buffer, clientId: string): Buffer {
 }
 
 /** @throws Error when two client ids have one hash, or an application has written there */
-function withoutClientId(value: Buffer, clientId: string): Buffer {
+export function withoutClientId(value: Buffer, clientId: string): Buffer {
   const found = clientOf(value);
-  if (found === undefined) throw new Error('what is stored for a client is no session');
+  if (found === undefined) throw new Error('what is stored for a client is no record of supermq');
   if (found.clientId !== clientId) throw new Error('two client ids have one hash');
   return found.record;
 }

@@ -15,29 +15,46 @@ const PAGE_PAUSE_MILLISECONDS = 50;
 export interface OrphansOptions {
   readonly store: SessionStore;
   readonly lease: NodeLease;
+  readonly wills: { isStored(owners: readonly string[], clientId: string): Promise<boolean> };
   readonly clock: Clock;
   readonly counters: Counters;
   readonly failed: (error: unknown) => void;
 }
 
-/** Starts looking; the result ends it. */
-export function sweepOrphans(options: OrphansOptions): CancelTimer {
-  const { clock, failed } = options;
-  let isRunning = false;
-  return clock.every(SWEEP_SECONDS * 1000, () => {
-    if (isRunning) return;
-    isRunning = true;
-    sweepOnce(options)
-      .catch(failed)
+/** Looks about once a minute, and when it is told. */
+export class Orphans {
+  readonly stop: CancelTimer;
+  readonly #options: OrphansOptions;
+  #isRunning = false;
+
+  constructor(options: OrphansOptions) {
+    this.#options = options;
+    this.stop = options.clock.every(SWEEP_SECONDS * 1000, () => this.#run(() => sweepOnce(options)));
+  }
+
+  /** This node has found another one dead: it need not be elected. */
+  sweepNow(): void {
+    this.#run(() => sweepRecords(this.#options));
+  }
+
+  #run(sweep: () => Promise<void>): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    sweep()
+      .catch(this.#options.failed)
       .finally(() => {
-        isRunning = false;
+        this.#isRunning = false;
       });
-  });
+  }
 }
 
 /** One look through all records, if this node is the one to do it. */
-export async function sweepOnce({ counters, lease, store }: OrphansOptions): Promise<void> {
-  if (!lease.isSettled || !(await lease.elect('orphans', SWEEP_SECONDS - 1))) return;
+export async function sweepOnce(options: OrphansOptions): Promise<void> {
+  const { lease } = options;
+  if (lease.isSettled && (await lease.elect('orphans', SWEEP_SECONDS - 1))) await sweepRecords(options);
+}
+
+async function sweepRecords({ counters, lease, store, wills }: OrphansOptions): Promise<void> {
   const alive = new Map<string, boolean>([['', true]]);
   for (let next: number | undefined = 0; next !== undefined; ) {
     const page = await store.page(next);
@@ -47,6 +64,8 @@ export async function sweepOnce({ counters, lease, store }: OrphansOptions): Pro
       const isAlive = alive.get(found.owner) ?? (await lease.isAlive(found.owner));
       alive.set(found.owner, isAlive);
       if (isAlive || !lease.isSettled) continue;
+      // As long as the will of such a session is not published, who connects must find it.
+      if (found.expirySeconds === 0 && (await wills.isStored(found.wills, clientId))) continue;
       counters.sessionsOrphaned++;
       if (found.expirySeconds === 0) await store.remove(clientId, revision);
       else await store.save(clientId, encodeRecord({ ...found, owner: '' }), revision, ttlOf(found.expirySeconds));

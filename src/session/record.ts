@@ -50,6 +50,8 @@ export interface SessionRecord {
   readonly writes: number;
   /** Session Expiry Interval in seconds; 0xFFFFFFFF = never. */
   readonly expirySeconds: number;
+  /** Owners (incarnations of nodes) under which wills of this client may lie. */
+  readonly wills: readonly string[];
   /** Identity of the log that the positions are of. */
   readonly log: string;
   readonly subscriptions: readonly SubscriptionRecord[];
@@ -103,6 +105,8 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
   const { version: _, ...rest } = encoded;
   return {
     ...rest,
+    // Records of before wills were stored have none.
+    wills: rest.wills ?? [],
     subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions, retained]) => ({
       text,
       options: {

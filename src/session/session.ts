@@ -64,6 +64,8 @@ export class Session implements RecordSink {
   readonly clientId: string;
   readonly inbound: Inbound;
   expirySeconds: number;
+  /** See {@link SessionRecord.wills}. */
+  wills: readonly string[] = [];
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
@@ -207,6 +209,7 @@ export class Session implements RecordSink {
       owner: isConnected ? owner : '',
       writes,
       expirySeconds: this.expirySeconds,
+      wills: this.wills,
       log: logIdentity,
       subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map((subscription) => ({
         text: subscription.text,

@@ -8,10 +8,11 @@ import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { Feeds } from './feeds.ts';
-import { sweepOrphans } from './orphans.ts';
+import { Orphans } from './orphans.ts';
 import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Outlet, Session } from './session.ts';
+import type { HeldWill, Wills } from './wills.ts';
 
 /** A session is written at most this often while it moves. */
 const TICK_MILLISECONDS = 1_000;
@@ -21,12 +22,17 @@ const VERIFIED_PER_TICK = 2_000;
 const SECOND_LOOK_MILLISECONDS = 2_000;
 /** Owners that race for one session: each failure means that another one has won. */
 const CLAIM_ATTEMPTS = 5;
+/** The end of a session waits so long for what becomes of the will; then it is written as if the will were still there. */
+const WILL_MILLISECONDS = 2_000;
+/** Owners of earlier wills that a record remembers. */
+const MAXIMUM_WILLS = 8;
 
 export interface SessionsOptions {
   readonly log: MessageLog;
   readonly store: SessionStore;
   readonly retained: RetainedStore;
   readonly lease: NodeLease;
+  readonly wills: Wills;
   readonly counters: Counters;
   readonly clock: Clock;
   /** The log is another one, or was set back: whoever reads it has to begin anew. */
@@ -41,6 +47,7 @@ export interface OpenRequest {
   readonly cleanStart: boolean;
   /** As granted; 0 = ends with the connection. */
   readonly expirySeconds: number;
+  readonly hasWill: boolean;
   readonly receiveMaximum: number;
   readonly outlet: Outlet;
   /** Another node has the session now. */
@@ -56,16 +63,19 @@ export interface OpenedSession {
   readonly session: Session | undefined;
   /** Session Present. [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] */
   readonly isPresent: boolean;
+  /** Revision of a record that says where the will of a session lies that ends with its connection. */
+  readonly noteRevision?: number;
 }
 
 export class Sessions {
   readonly feeds: Feeds;
   readonly log: MessageLog;
   readonly retained: RetainedStore;
+  readonly wills: Wills;
   readonly #options: SessionsOptions;
   readonly #open = new Set<Session>();
   readonly #stopTick: CancelTimer;
-  readonly #stopOrphans: CancelTimer;
+  readonly #orphans: Orphans;
   /** Not written since NATS was away. */
   #unverified: Session[] = [];
 
@@ -73,6 +83,7 @@ export class Sessions {
     this.#options = options;
     this.log = options.log;
     this.retained = options.retained;
+    this.wills = options.wills;
     this.feeds = new Feeds(options.log, options.counters, options.clock, (last) => {
       if (last !== undefined) this.#setBack(last);
       options.logReplaced();
@@ -81,13 +92,18 @@ export class Sessions {
       for (const session of this.#open) session.tick();
       for (const session of this.#unverified.splice(0, VERIFIED_PER_TICK)) session.save(nothing);
     });
-    this.#stopOrphans = sweepOrphans({ ...options, failed: () => options.counters.logReadsFailed++ });
+    this.#orphans = new Orphans({ ...options, failed: () => options.counters.logReadsFailed++ });
   }
 
   /** NATS was away: other nodes may have taken sessions over meanwhile. A write tells, and is owed anyway. */
   reconnected(): void {
     this.#unverified = [...this.#open];
     this.feeds.reconnected();
+  }
+
+  /** A node is dead and this one has found it: its sessions become free. */
+  nodeDied(): void {
+    this.#orphans.sweepNow();
   }
 
   /** What is written of the sessions from now on holds for the log as it is; sessions of another log are seen to when they are opened. */
@@ -119,17 +135,24 @@ export class Sessions {
    */
   async open(request: OpenRequest): Promise<OpenedSession> {
     const { clientId, cleanStart, expirySeconds } = request;
+    const { store } = this.#options;
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
-      const stored = await this.#options.store.load(clientId);
+      const stored = await store.load(clientId);
       if (request.isGone()) throw new Error('the connection has ended');
       const found = stored.record === undefined ? undefined : decodeRecord(stored.record);
-      const previous = cleanStart ? undefined : found;
-      if (previous === undefined && expirySeconds === 0) {
-        if (found !== undefined && !(await this.#options.store.remove(clientId, stored.revision))) continue;
-        return { session: undefined, isPresent: false };
+      // One without expiry has ended with its connection, and was left by a node that died.
+      const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
+      if (previous !== undefined || expirySeconds > 0) {
+        const opened = await this.#claim(request, stored, previous, found);
+        if (opened !== undefined) return opened;
+      } else if (request.hasWill) {
+        const noteRevision = await this.#note(request, stored, found);
+        if (noteRevision !== undefined) return { session: undefined, isPresent: false, noteRevision };
+      } else {
+        await this.wills.settleEarlier(found?.wills ?? [], clientId, false);
+        if (found === undefined || (await store.remove(clientId, stored.revision)))
+          return { session: undefined, isPresent: false };
       }
-      const opened = await this.#claim(request, stored, previous, (found?.epoch ?? 0) + 1);
-      if (opened !== undefined) return opened;
     }
     throw new Error('the session changes its owner all the time');
   }
@@ -139,6 +162,27 @@ export class Sessions {
     const session = this.#make(request, this.#newUid(), 1, '');
     session.start(this.#options.clock.now());
     return session;
+  }
+
+  /**
+   * The connection is over, its will comes first: who asks for the client next finds it published, or where the record says. Resolves when
+   * it is clear what becomes of the will, or it takes too long.
+   */
+  async endWill(held: HeldWill, session: Session | undefined, isPublished: boolean): Promise<void> {
+    const { clock, store } = this.#options;
+    const sessionExpirySeconds = session?.isDurable === true ? session.expirySeconds : held.sessionExpirySeconds;
+    const ending = this.wills.end(held, { isPublished, sessionExpirySeconds }).then(async (isLeft) => {
+      if (isLeft) return;
+      if (session !== undefined) session.wills = [];
+      // Without an answer the next CONNECT removes it, or the look for orphans.
+      if (held.noteRevision !== undefined) await store.remove(held.clientId, held.noteRevision).catch(() => {});
+    });
+    let cancel = nothing;
+    const late = new Promise<void>((resolve) => {
+      cancel = clock.after(WILL_MILLISECONDS, resolve);
+    });
+    await Promise.race([ending, late]);
+    cancel();
   }
 
   /** The connection is over: resolves when the session is in the store or gone. */
@@ -154,7 +198,7 @@ export class Sessions {
 
   stop(): void {
     this.#stopTick();
-    this.#stopOrphans();
+    this.#orphans.stop();
     this.feeds.stop();
   }
 
@@ -163,13 +207,14 @@ export class Sessions {
     request: OpenRequest,
     stored: StoredSession,
     previous: SessionRecord | undefined,
-    epoch: number,
+    found: SessionRecord | undefined,
   ): Promise<OpenedSession | undefined> {
     const { clientId, fenced } = request;
     const { counters, store } = this.#options;
     const { first, identity, last } = await this.#stateFor(previous);
-    const session = this.#make(request, previous?.uid ?? this.#newUid(), epoch, identity);
+    const session = this.#make(request, previous?.uid ?? this.#newUid(), (found?.epoch ?? 0) + 1, identity);
     if (previous !== undefined) session.restore(this.#fit(previous, { first, identity, last }));
+    session.wills = this.#willOwners(request, found);
     const revision = await store
       .save(clientId, encodeRecord(session.snapshot(0)), stored.revision, 0)
       .catch((error: unknown) => {
@@ -184,7 +229,48 @@ export class Sessions {
     session.keep(
       new RecordKeeper({ store, clientId, revision, fenced, snapshot: (writes) => session.snapshot(writes) }),
     );
+    try {
+      await this.wills.settleEarlier(found?.wills ?? [], clientId, previous !== undefined);
+    } catch (error) {
+      await this.close(session);
+      throw error;
+    }
+    session.wills = this.#willOwners(request, undefined);
     return { session, isPresent: previous !== undefined };
+  }
+
+  /** A session that ends with its connection, and has a will: its record only says where that lies. Undefined: somebody else wrote first. */
+  async #note(
+    request: OpenRequest,
+    stored: StoredSession,
+    found: SessionRecord | undefined,
+  ): Promise<number | undefined> {
+    const { clientId } = request;
+    const { lease, store } = this.#options;
+    const record: SessionRecord = {
+      clientId,
+      uid: this.#newUid(),
+      epoch: (found?.epoch ?? 0) + 1,
+      owner: lease.incarnation,
+      writes: 0,
+      expirySeconds: 0,
+      wills: this.#willOwners(request, found),
+      log: '',
+      subscriptions: [],
+      outbound: [],
+      done: [],
+      inbound: [],
+    };
+    const revision = await store.save(clientId, encodeRecord(record), stored.revision, 0);
+    if (revision !== undefined) await this.wills.settleEarlier(found?.wills ?? [], clientId, false);
+    return revision;
+  }
+
+  /** Where wills of the client may lie while it connects: those that were left, and the one that is stored next. */
+  #willOwners({ hasWill }: OpenRequest, found: SessionRecord | undefined): string[] {
+    const owners = new Set(found?.wills ?? []);
+    if (hasWill) owners.add(this.wills.owner);
+    return [...owners].slice(-MAXIMUM_WILLS);
   }
 
   /** A log that seems to have been set back is asked again: one answer of a server that is behind must not undo positions. */

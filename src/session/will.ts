@@ -1,9 +1,8 @@
 /**
- * The will of a client: checked when it connects, published when its connection ends without DISCONNECT. Sessions end with
- * their connection here, so a Will Delay Interval is over at once. [MQTT5 3.1.2-8] [MQTT5 3.1.3-9]
+ * A will: checked when its client connects, and the one way on which it is published, by whatever node and for whatever reason. When
+ * that is due is decided in wills.ts, for clients of dead nodes in will-handover.ts. [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
  */
-import { randomUUID } from 'node:crypto';
-import type { LogPublish, MessageLog, Route } from '../broker/ports.ts';
+import type { LogOutcome, LogPublish, MessageLog, Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import type { ProtocolVersion, QoS, WillDefinition } from '../mqtt/packet.ts';
 import { scanPublishProperties } from '../mqtt/properties.ts';
@@ -15,7 +14,10 @@ export interface Will {
   readonly payload: Buffer;
   readonly qos: QoS;
   readonly extras: Extras | undefined;
+  /** Message Expiry Interval, which counts from its publication. */
   readonly expirySeconds: number | undefined;
+  /** Will Delay Interval. */
+  readonly delaySeconds: number;
 }
 
 /** What wills need of their node. */
@@ -23,7 +25,7 @@ export interface WillPlaces {
   readonly publisher: {
     route(topic: string): Route | undefined;
     publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean;
-    stored(message: Omit<LogPublish, 'settled'>, sequence: number, done: () => void): void;
+    stored(message: Omit<LogPublish, 'settled'>, sequence: number, done: (outcome: LogOutcome) => void): void;
   };
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: { readonly log: MessageLog } | undefined;
@@ -45,31 +47,47 @@ export function acceptWill(
     throw new MqttError(Reason.retainNotSupported, 'Will Retain is not available'); // [MQTT5 3.2.2-13]
   const route = publisher.route(definition.topic);
   if (route === undefined) throw new MqttError(Reason.notAuthorized, 'will topic that clients may not publish to');
-  const { payload, properties, retain } = definition;
-  const extras = properties.length === 0 && !retain ? undefined : { properties, retain, origin: '' };
-  const { messageExpirySeconds: expirySeconds } = scanPublishProperties(properties, 0, properties.length);
-  return { route, payload, extras, expirySeconds, qos: sessions === undefined ? 0 : definition.qos };
+  return makeWill(route, { ...definition, qos: sessions === undefined ? 0 : definition.qos });
 }
 
-/** QoS 1 and 2 through the log; whether it was stored, nobody is there to hear. */
-export function publishWill(will: Will, { publisher, sessions }: WillPlaces): void {
+/** What a will publishes, as CONNECT says it and as the store has it. */
+export function makeWill(
+  route: Route,
+  { delaySeconds, payload, properties, qos, retain }: Omit<WillDefinition, 'topic'>,
+): Will {
+  const extras = properties.length === 0 && !retain ? undefined : { properties, retain, origin: '' };
+  const { messageExpirySeconds: expirySeconds } = scanPublishProperties(properties, 0, properties.length);
+  return { route, payload, extras, expirySeconds, delaySeconds, qos };
+}
+
+/** Whether the log has the will once it is published: it may be repeated under its message id then. */
+export function goesThroughLog({ qos, retain }: { readonly qos: QoS; readonly retain: boolean }): boolean {
+  return qos > 0 || retain;
+}
+
+/**
+ * Publishes a will; resolves with the log's answer, at QoS 0 at once. The log stores a second one with the same `messageId` only once.
+ * Never resolves when the node stops, or loses its lease, first.
+ */
+export function publishWill(will: Will, messageId: string, { publisher, sessions }: WillPlaces): Promise<LogOutcome> {
   const { expirySeconds, extras, payload, qos, route } = will;
   if (sessions === undefined || (qos === 0 && extras?.retain !== true)) {
     publisher.publish(route, payload, extras);
-    return;
+    return Promise.resolve('stored');
   }
-  const message: LogPublish = {
-    route,
-    payload,
-    qos,
-    extras,
-    expirySeconds,
-    messageId: randomUUID(),
-    settled: (outcome, sequence) => {
-      if (outcome === 'stored') publisher.stored(message, sequence, nothing);
-    },
-  };
-  sessions.log.publish(message);
+  return new Promise((resolve) => {
+    const message: LogPublish = {
+      route,
+      payload,
+      qos,
+      extras,
+      expirySeconds,
+      messageId,
+      settled: (outcome, sequence) => {
+        if (outcome === 'stored') publisher.stored(message, sequence, resolve);
+        else resolve(outcome);
+      },
+    };
+    sessions.log.publish(message);
+  });
 }
-
-function nothing(): void {}

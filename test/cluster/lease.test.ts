@@ -10,6 +10,7 @@ import { type NatsServerProcess, startNatsServer } from '../support/nats-server.
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
 import { RawClient } from '../support/raw-client.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 
 const LEASE_SECONDS = 5;
 let nats: NatsServerProcess;
@@ -86,7 +87,8 @@ test('sessions whose owner holds no lease get the end that a close would have gi
   await dead.close();
   await poll(async () => lease.isSettled, { what: 'a settled lease', timeoutMs: 15_000 });
 
-  await sweepOnce({ store, lease, counters, clock: systemClock, failed: (error) => assert.ifError(error) });
+  const wills = { isStored: async (): Promise<boolean> => false };
+  await sweepOnce({ store, lease, wills, counters, clock: systemClock, failed: (error) => assert.ifError(error) });
 
   const ownerOf = async (clientId: string): Promise<string | undefined> => {
     const stored = await store.load(clientId);
@@ -100,6 +102,59 @@ test('sessions whose owner holds no lease get the end that a close would have gi
   await alive.close();
 });
 
+test('a node that is cut off knows that its lease is over while the others still believe in it', async () => {
+  const proxy = await TcpProxy.start(nats.port);
+  const other = await openBackplane(nats.url, { leaseSeconds: LEASE_SECONDS });
+  let lose = (): void => {};
+  const lost = new Promise<void>((resolve) => {
+    lose = resolve;
+  });
+  const node = await openBackplane(`nats://127.0.0.1:${proxy.port}`, {
+    leaseSeconds: LEASE_SECONDS,
+    leaseLost: () => lose(),
+  });
+  const { incarnation } = node.lease ?? { incarnation: '' };
+  proxy.cut();
+  const cutAt = performance.now();
+  await lost;
+  assert.equal(await other.lease?.isAlive(incarnation), true);
+  assert.ok(performance.now() - cutAt > (LEASE_SECONDS - 2) * 1000, 'it made use of its lease');
+  const isOver = async (): Promise<boolean> => (await other.lease?.isAlive(incarnation)) === false;
+  await poll(isOver, { what: 'the end of the lease', timeoutMs: 5_000 });
+  // On its return it has another one, and the old one stays over.
+  proxy.mend();
+  await poll(
+    async () =>
+      node.lease?.incarnation !== incarnation && (await other.lease?.isAlive(node.lease?.incarnation ?? '')) === true,
+    {
+      what: 'a new lease',
+      timeoutMs: 20_000,
+    },
+  );
+  assert.equal(await other.lease?.isAlive(incarnation), false);
+  await node.close();
+  await other.close();
+  await proxy.stop();
+});
+
+test('one node leads a task as long as it says so; when it dies another one does', async () => {
+  const [first, second] = [await openBackplane(nats.url), await openBackplane(nats.url)];
+  assert.ok(first.lease !== undefined && second.lease !== undefined);
+  const leads = (node: typeof first): Promise<boolean> => node.lease?.lead('task', 2) ?? Promise.resolve(false);
+  const answers = await Promise.all([leads(first), leads(second)]);
+  assert.equal(answers.filter(Boolean).length, 1);
+  const [leader, follower] = answers[0] === true ? [first, second] : [second, first];
+  const startedAt = performance.now();
+  while (performance.now() - startedAt < 4_000) {
+    assert.equal(await leads(leader), true);
+    assert.equal(await leads(follower), false);
+  }
+  await poll(() => leads(follower), { what: 'another leader', timeoutMs: 5_000 });
+  assert.equal(await leads(leader), false);
+  await first.close();
+  await second.close();
+});
+
 const emptyRecord: SessionRecord = {
   clientId: '',
   uid: 'uid',
@@ -107,6 +162,7 @@ const emptyRecord: SessionRecord = {
   owner: '',
   writes: 0,
   expirySeconds: 0,
+  wills: [],
   log: '',
   subscriptions: [],
   outbound: [],

@@ -11,9 +11,11 @@ import { EmbeddedBus } from '../../src/embedded/bus.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
 import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
 import { EmbeddedSessionStore } from '../../src/embedded/session-store.ts';
+import { EmbeddedWillStore } from '../../src/embedded/will-store.ts';
 import { makeLog } from '../../src/log.ts';
 import { Reason } from '../../src/mqtt/reason.ts';
 import { Sessions } from '../../src/session/sessions.ts';
+import { Wills } from '../../src/session/wills.ts';
 import { listenTcp } from '../../src/transport/tcp.ts';
 import { FakeLog } from './fake-log.ts';
 import { ShiftedClock } from './shifted-clock.ts';
@@ -93,12 +95,26 @@ export async function startWiredNode({
     isSettled: false,
     isAlive: async () => true,
     elect: async () => false,
+    lead: async () => false,
     release: async () => {},
   };
   const nothing = (): void => {};
   const retained = new EmbeddedRetainedStore({ clock });
-  const sessions = new Sessions({ log, store, retained, lease, counters, clock, maximumWindow, logReplaced: nothing });
   const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });
+  const publisher = new Publisher(bus, counters, retained);
+  const willStore = new EmbeddedWillStore();
+  const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position: () => 0 });
+  const sessions = new Sessions({
+    log,
+    store,
+    retained,
+    lease,
+    wills,
+    counters,
+    clock,
+    maximumWindow,
+    logReplaced: nothing,
+  });
   const writes = new WriteBatch();
   const connections = new Connections(clock);
   const context = {
@@ -111,7 +127,7 @@ export async function startWiredNode({
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
-    publisher: new Publisher(bus, counters, retained),
+    publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,
       connectTimeoutSeconds: 10,
@@ -137,6 +153,7 @@ export async function startWiredNode({
     await connections.closeAll(Reason.serverShuttingDown);
     connections.stop();
     sessions.stop();
+    await wills.stop();
   };
   return { tcp: listener.port, log, store, sessions, counters, stop };
 }

@@ -32,6 +32,7 @@ async function makeBench(): Promise<Bench> {
     owner: 'me',
     writes: 0,
     expirySeconds: 60,
+    wills: [],
     log: 'log',
     subscriptions: [],
     outbound: [],

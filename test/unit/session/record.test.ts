@@ -16,6 +16,7 @@ const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
   owner: text,
   writes: position,
   expirySeconds: fc.integer({ min: 0, max: 0xffff_ffff }),
+  wills: fc.array(text, { maxLength: 3 }),
   log: text,
   subscriptions: fc.array(
     fc.record({

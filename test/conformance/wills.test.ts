@@ -1,0 +1,340 @@
+/** Wills by the rules of MQTT 3.1.1 and 5, on an embedded node whose clock can be put forward. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startNode, type TestNode } from '../support/node.ts';
+import { connectPacket, RawClient } from '../support/raw-client.ts';
+import { ShiftedClock } from '../support/shifted-clock.ts';
+import { connectWithWill, type WillFields } from '../support/will-watch.ts';
+import { packet, props, str, u16 } from '../unit/mqtt/bytes.ts';
+
+const clock = new ShiftedClock();
+let node: TestNode;
+let watcher: RawClient;
+before(async () => {
+  node = await startNode({}, clock);
+  watcher = await RawClient.connect(node.tcp, { version: 5, keepalive: 0 });
+  watcher.acknowledges = true;
+  await watcher.subscribe({ topic: 'will/#', qos: 2 });
+});
+after(() => node.stop());
+
+let serial = 0;
+
+/** A topic of its own. */
+function anyTopic(): string {
+  return `will/${++serial}`;
+}
+
+function connect(fields: WillFields): Promise<RawClient & { readonly connack: { readonly sessionPresent: boolean } }> {
+  return connectWithWill(node.tcp, { keepalive: 0, ...fields });
+}
+
+/** Topics of the wills that come before that of one more client, which crashes now: a will that is not among them was not published. */
+async function publishedUntilNow(): Promise<string[]> {
+  const last = anyTopic();
+  await (await connect({ topic: last, qos: 2 })).abort();
+  const topics: string[] = [];
+  while (topics.at(-1) !== last) topics.push((await watcher.next('publish')).topic);
+  return topics.slice(0, -1);
+}
+
+/** Passes when exactly this will was published. */
+async function assertPublished(topic: string): Promise<void> {
+  assert.deepEqual(await publishedUntilNow(), [topic]);
+}
+
+async function assertNotPublished(): Promise<void> {
+  assert.deepEqual(await publishedUntilNow(), []);
+}
+
+for (const version of [3, 4, 5] as const) {
+  const name = version === 5 ? 'MQTT5' : 'MQTT311';
+  const tag = version === 3 ? 'MQTT 3.1:' : `[${name} 3.1.2-8]`;
+
+  test(`${tag} the will is published when the network connection breaks, and when its end comes without DISCONNECT`, async () => {
+    const [reset, ended] = [anyTopic(), anyTopic()];
+    await (await connect({ version, topic: reset })).abort();
+    assert.equal((await watcher.next('publish')).topic, reset);
+    const client = await connect({ version, topic: ended });
+    client.socket.end();
+    assert.equal((await watcher.next('publish')).topic, ended);
+  });
+
+  test(`${tag} the will is published after a protocol error`, async () => {
+    const topic = anyTopic();
+    const client = await connect({ version, topic });
+    client.send(connectPacket({ version }));
+    await client.closed;
+    await assertPublished(topic);
+  });
+
+  test(`${tag} the will is published after a keep alive timeout`, async () => {
+    const topic = anyTopic();
+    const client = await connect({ version, topic, keepalive: 100 });
+    clock.pass(160);
+    await client.closed;
+    await assertPublished(topic);
+  });
+
+  test(`${tag} the will of a connection that is taken over is published`, async () => {
+    const topic = anyTopic();
+    const clientId = `taken-${version}`;
+    const first = await connect({ version, topic, clientId });
+    const second = await RawClient.connect(node.tcp, { version, clientId, keepalive: 0 });
+    await first.closed;
+    await assertPublished(topic);
+    await second.end();
+    await assertNotPublished();
+  });
+
+  if (version !== 3) {
+    test(`[${name} 3.1.2-10] DISCONNECT discards the will, and a will is published once`, async () => {
+      const [kept, crashed] = [anyTopic(), anyTopic()];
+      await (await connect({ version, topic: kept })).end();
+      await assertNotPublished();
+      await (await connect({ version, topic: crashed, clientId: `once-${version}` })).abort();
+      await assertPublished(crashed);
+      // A connection without a will of the same client ends the same way.
+      await (await RawClient.connect(node.tcp, { version, clientId: `once-${version}` })).abort();
+      await assertNotPublished();
+    });
+
+    test(`[${name} 3.1.2-${version === 5 ? '11' : '12'}] without a will nothing is published after a crash`, async () => {
+      await (await RawClient.connect(node.tcp, { version })).abort();
+      await assertNotPublished();
+    });
+
+    const properties = version === 5 ? [props()] : [];
+    const connectBytes = (flags: number, ...payload: Buffer[]): Buffer =>
+      packet(0x10, str('MQTT'), version, flags, u16(0), ...properties, str(`bytes-${++serial}`), ...payload);
+    const malformedWills: ReadonlyArray<readonly [string, Buffer]> = [
+      [`[${name} 3.1.2-9] will flag without topic and payload`, connectBytes(0x06)],
+      [`[${name} 3.1.2-9] will without payload`, connectBytes(0x06, ...properties, str('will/never'))],
+      [`[${name} 3.1.2-${version === 5 ? '11' : '13'}] Will QoS without a will`, connectBytes(0x0a)],
+      [`[${name} 3.1.2-${version === 5 ? '13' : '15'}] Will Retain without a will`, connectBytes(0x22)],
+      [
+        `[${name} 3.1.2-${version === 5 ? '12' : '14'}] Will QoS 3`,
+        connectBytes(0x1e, ...properties, str('will/never'), str('x')),
+      ],
+      [
+        `[${name} 3.1.3-${version === 5 ? '11' : '10'}] will topic that is not UTF-8`,
+        connectBytes(0x06, ...properties, str(Buffer.from([0x77, 0xff])), str('x')),
+      ],
+      [
+        `[${name} ${version === 5 ? '4.7.0-1' : '4.7.1-1'}] will topic with #`,
+        connectBytes(0x06, ...properties, str('will/#'), str('x')),
+      ],
+      [`[${name} 4.7.3-1] empty will topic`, connectBytes(0x06, ...properties, str(''), str('x'))],
+    ];
+    for (const [what, bytes] of malformedWills) {
+      test(`${what} is refused, and nothing is published`, async () => {
+        const client = await RawClient.open(node.tcp, version);
+        client.send(bytes);
+        await client.closed;
+        const [answer] = client.received;
+        if (version === 4) assert.equal(answer, undefined);
+        else assert.ok(answer?.cmd === 'connack' && (answer.reasonCode ?? 0) >= 0x80);
+        await assertNotPublished();
+      });
+    }
+  }
+
+  test(`${tag} each Will QoS is the QoS of the publication`, async () => {
+    for (const qos of [0, 1, 2] as const) {
+      const topic = anyTopic();
+      await (await connect({ version, topic, qos })).abort();
+      const publication = await watcher.next('publish');
+      assert.deepEqual([publication.topic, publication.qos, publication.payload.toString()], [topic, qos, 'gone']);
+    }
+  });
+}
+
+test('[MQTT5 3.3.2-14] a will whose Response Topic has a wildcard is refused', async () => {
+  const client = await RawClient.open(node.tcp, 5);
+  const will = { topic: 'will/never', payload: Buffer.from('x'), qos: 0 as const, retain: false };
+  client.send(connectPacket({ version: 5, will: { ...will, properties: { responseTopic: 'a/#' } } }));
+  await client.closed;
+  const [answer] = client.received;
+  assert.ok(answer?.cmd === 'connack' && (answer.reasonCode ?? 0) >= 0x80);
+});
+
+for (const qos of [0, 1, 2] as const) {
+  test(`[MQTT5 3.1.3-10] [MQTT5 3.3.2-15] [MQTT5 3.3.2-16] QoS ${qos}: the will keeps all its properties, user properties in order with duplicates, for subscribers that were away too`, async () => {
+    const pairs = [
+      ['b', '1'],
+      ['a', '2'],
+      ['b', '1'],
+      ['a', ''],
+    ] as const;
+    const user = Buffer.concat(pairs.map(([key, value]) => Buffer.concat([Buffer.from([38]), str(key), str(value)])));
+    const delay = Buffer.from([24, 0, 0, 0, 0]);
+    const others = Buffer.concat([
+      Buffer.from([1, 1, 2, 0, 0, 0, 60, 3]),
+      str('text/plain'),
+      Buffer.from([8]),
+      str('answers'),
+      Buffer.from([9]),
+      str(Buffer.from([0, 1, 0xff])),
+    ]);
+    // The same packet with user properties on both sides of the delay, which is not forwarded.
+    const willProperties = props(user.subarray(0, 7), delay, user.subarray(7), others);
+    const topic = anyTopic();
+    const offline = await RawClient.connect(node.tcp, {
+      version: 5,
+      clientId: `offline-${qos}`,
+      properties: { sessionExpiryInterval: 100 },
+    });
+    await offline.subscribe({ topic, qos: 1 });
+    await offline.end();
+    const client = await RawClient.open(node.tcp, 5);
+    const flags = 0x06 | (qos << 3);
+    const body = [str('MQTT'), 5, flags, u16(0), props(), str(`all-${qos}`), willProperties, str(topic), str('gone')];
+    client.send(packet(0x10, ...body));
+    await client.next('connack');
+    const seen: Buffer[] = [];
+    const see = (chunk: Buffer): void => void seen.push(chunk);
+    watcher.socket.on('data', see);
+    await client.abort();
+    const { properties } = await watcher.next('publish');
+    watcher.socket.off('data', see);
+    assert.ok(Buffer.concat(seen).includes(user), 'user properties as they were');
+    assert.deepEqual(
+      {
+        payloadFormatIndicator: properties?.payloadFormatIndicator,
+        messageExpiryInterval: properties?.messageExpiryInterval,
+        contentType: properties?.contentType,
+        responseTopic: properties?.responseTopic,
+        correlationData: properties?.correlationData,
+      },
+      {
+        payloadFormatIndicator: true,
+        messageExpiryInterval: 60,
+        contentType: 'text/plain',
+        responseTopic: 'answers',
+        correlationData: Buffer.from([0, 1, 0xff]),
+      },
+    );
+    if (qos === 0) return;
+    const back = await RawClient.open(node.tcp, 5);
+    const bytes: Buffer[] = [];
+    back.socket.on('data', (chunk) => bytes.push(chunk));
+    const fields = { version: 5 as const, clientId: `offline-${qos}`, clean: false };
+    back.send(connectPacket({ ...fields, properties: { sessionExpiryInterval: 100 } }));
+    await back.next('publish');
+    assert.ok(Buffer.concat(bytes).includes(user), 'user properties as they were');
+    await back.end(0);
+  });
+}
+
+test('MQTT5 section 3.1.3.2.2: the will is published when its delay has passed, and not before', async () => {
+  const topic = anyTopic();
+  const client = await connect({ topic, delaySeconds: 20, expirySeconds: 100 });
+  await client.abort();
+  await assertNotPublished();
+  clock.pass(15);
+  await assertNotPublished();
+  clock.pass(6);
+  assert.equal((await watcher.next('publish')).topic, topic);
+  await assertNotPublished();
+});
+
+test('MQTT5 section 3.1.3.2.2: the end of the session comes before the delay: the will is published then', async () => {
+  const [atOnce, later] = [anyTopic(), anyTopic()];
+  await (await connect({ topic: atOnce, delaySeconds: 50, expirySeconds: 0 })).abort();
+  await assertPublished(atOnce);
+  await (await connect({ topic: later, delaySeconds: 50, expirySeconds: 10 })).abort();
+  await assertNotPublished();
+  clock.pass(11);
+  assert.equal((await watcher.next('publish')).topic, later);
+});
+
+test('[MQTT5 3.1.3-9] a client that is back in its session before the delay has passed cancels its will', async () => {
+  const [topic, clientId] = [anyTopic(), 'back'];
+  const before = node.counters.willsCancelled;
+  await (await connect({ topic, clientId, clean: false, delaySeconds: 20, expirySeconds: 100 })).abort();
+  clock.pass(10);
+  const back = await connect({ topic: anyTopic(), clientId, clean: false, delaySeconds: 20, expirySeconds: 100 });
+  assert.equal(back.connack.sessionPresent, true);
+  clock.pass(30);
+  await assertNotPublished();
+  assert.equal(node.counters.willsCancelled - before, 1);
+  await back.end(0);
+});
+
+test('[MQTT5 3.1.3-9] a takeover of the session cancels a delayed will, and publishes one without delay', async () => {
+  const [delayed, prompt, clientId] = [anyTopic(), anyTopic(), 'taken-session'];
+  const session = { clientId, clean: false, expirySeconds: 100 };
+  await connect({ ...session, topic: delayed, delaySeconds: 20 });
+  await connect({ ...session, topic: prompt });
+  clock.pass(30);
+  await assertNotPublished();
+  const last = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
+  await assertPublished(prompt);
+  await last.end();
+});
+
+test('MQTT5 section 3.1.3.2.2: Clean Start ends the session, so a will that waits is published, by a takeover too', async () => {
+  const [waiting, taken, clientId] = [anyTopic(), anyTopic(), 'clean'];
+  await (await connect({ topic: waiting, clientId, delaySeconds: 20, expirySeconds: 100 })).abort();
+  await assertNotPublished();
+  const second = await connect({ topic: taken, clientId, clean: true, delaySeconds: 20, expirySeconds: 100 });
+  await assertPublished(waiting);
+  const third = await RawClient.connect(node.tcp, { version: 5, clientId, clean: true });
+  await second.closed;
+  await assertPublished(taken);
+  await third.end();
+});
+
+test('a will that waited too long is published when its client comes back, before what the client publishes', async () => {
+  const [topic, clientId] = [anyTopic(), 'late'];
+  await (await connect({ topic, clientId, clean: false, qos: 1, expirySeconds: 1_000, delaySeconds: 20 })).abort();
+  await assertNotPublished();
+  clock.pass(21);
+  const back = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
+  await back.publishAcknowledged(topic, 'online', 1);
+  assert.equal((await watcher.next('publish')).payload.toString(), 'gone');
+  assert.equal((await watcher.next('publish')).payload.toString(), 'online');
+  await back.end(0);
+});
+
+test('MQTT5 section 3.14.2.2.2: DISCONNECT 0x04 with another Session Expiry Interval: the will is due by that one', async () => {
+  const topic = anyTopic();
+  const client = await connect({ topic, delaySeconds: 50, expirySeconds: 100 });
+  client.send({ cmd: 'disconnect', reasonCode: 4, properties: { sessionExpiryInterval: 0 } });
+  await client.closed;
+  await assertPublished(topic);
+});
+
+test('[MQTT5 3.1.2-10] DISCONNECT discards a will that has a delay', async () => {
+  const client = await connect({ topic: anyTopic(), delaySeconds: 5, expirySeconds: 100 });
+  await client.end();
+  clock.pass(10);
+  await assertNotPublished();
+});
+
+test('a will whose properties are more than the store can take is refused with 0x95, and nothing is published', async () => {
+  const userProperties = { large: Array.from({ length: 14 }, () => 'x'.repeat(60_000)) };
+  const client = await RawClient.open(node.tcp, 5);
+  const will = { topic: 'will/never', payload: Buffer.from('x'), qos: 1 as const, retain: false };
+  client.send(connectPacket({ version: 5, will: { ...will, properties: { userProperties } } }));
+  await client.closed;
+  const [answer] = client.received;
+  assert.equal(answer?.cmd === 'connack' && answer.reasonCode, 0x95);
+  await assertNotPublished();
+});
+
+test('a stopping node publishes wills without delay', async () => {
+  const leaving = await startNode();
+  await connectWithWill(leaving.tcp, { topic: 'will/stopped', qos: 0 });
+  await leaving.stop();
+  assert.equal(leaving.counters.willsPublished, 1);
+});
+
+test('a session that ends with its connection and has a will is never present again', async () => {
+  const fields = { clientId: 'brief', topic: anyTopic(), clean: false };
+  await (await connect(fields)).abort();
+  await assertPublished(fields.topic);
+  const again = await connect(fields);
+  assert.equal(again.connack.sessionPresent, false); // [MQTT5 3.2.2-3]
+  await again.end();
+});
