@@ -8,6 +8,7 @@ import { appendFileSync, closeSync, existsSync, openSync, readFileSync, rmSync }
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { poll } from './poll.ts';
+import { endsWithParent } from './with-parent.ts';
 
 const READY_MILLISECONDS = 20_000;
 const STOP_MILLISECONDS = 10_000;
@@ -15,8 +16,6 @@ const STOP_MILLISECONDS = 10_000;
 const LOG_TAIL_CHARACTERS = 2_000;
 /** Linux reports CPU time in hundredths of a second, whatever the kernel's own tick is. */
 const CLOCK_TICKS_PER_SECOND = 100;
-/** Lets the kernel end a nats-server with the process that started it, even when that one was killed. */
-const SETPRIV = '/usr/bin/setpriv';
 /** What the server logs when it listens. */
 const READY_LINE = 'Server is ready';
 
@@ -150,9 +149,7 @@ export class NatsServerProcess {
   #spawn(): ChildProcess {
     const { binary, folder } = this.#launch;
     const serverArgs = ['-c', join(folder, 'nats.conf'), '-l', this.#logFile];
-    const [command, args] = existsSync(SETPRIV)
-      ? [SETPRIV, ['--pdeathsig', 'KILL', binary, ...serverArgs]]
-      : [binary, serverArgs];
+    const [command, args] = endsWithParent(binary, serverArgs);
     // What is said before the log is open, a mistake in the configuration say, goes to the same file.
     const output = openSync(this.#logFile, 'a');
     const child = spawn(command, args, { stdio: ['ignore', output, output] });

@@ -10,6 +10,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { makeLog } from '../../src/log.ts';
 import { type RunningServer, startServer } from '../../src/server.ts';
 import { freePort } from './ports.ts';
+import { endsWithParent } from './with-parent.ts';
 
 const entry = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 const READY_MILLISECONDS = 15_000;
@@ -66,7 +67,8 @@ export class EdgeProcess {
   /** Starts a process and waits until /readyz says 200; `waitFor: 'healthz'` when it cannot be ready yet. */
   static async start(env: Record<string, string> = {}, waitFor: 'readyz' | 'healthz' = 'readyz'): Promise<EdgeProcess> {
     const complete = await environment(env);
-    const child = spawn(process.execPath, [entry], {
+    const [command, args] = endsWithParent(process.execPath, [entry]);
+    const child = spawn(command, args, {
       env: { PATH: process.env['PATH'], ...complete },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

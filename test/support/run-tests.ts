@@ -2,6 +2,7 @@
  * Behind `npm test`: all of test but the benches, under node's own runner. Arguments pick the files whose path contains one of
  * them: `npm test -- codec cluster`. Exit code 1 when a test has failed.
  */
+import { setMaxListeners } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join, relative, sep } from 'node:path';
@@ -46,6 +47,8 @@ if (files.length === 0) {
 Object.assign(process.env, await natsEnvironment());
 
 const ending = new AbortController();
+// Each file listens to it.
+setMaxListeners(files.length + 1, ending.signal);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
     process.exitCode = 128 + constants.signals[signal];
