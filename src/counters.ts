@@ -66,6 +66,8 @@ export interface Counters {
   sessionsOrphaned: number;
   /** Times the node's own lease was over. */
   leasesLost: number;
+  /** Consumers of groups that were gone while the group had members, and were made again. */
+  groupsRemade: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
   readonly dropped: DropCounters;
@@ -99,6 +101,7 @@ export function makeCounters(): Counters {
     sessionsTruncated: 0,
     sessionsReset: 0,
     sessionsFenced: 0,
+    groupsRemade: 0,
     sessionsOrphaned: 0,
     leasesLost: 0,
     dropped: {

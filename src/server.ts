@@ -20,6 +20,7 @@ import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { EmbeddedBus } from './embedded/bus.ts';
 import { EmbeddedCluster } from './embedded/cluster.ts';
+import { EmbeddedGroupLog } from './embedded/group-log.ts';
 import { EmbeddedLog } from './embedded/log.ts';
 import { EmbeddedSessionStore } from './embedded/session-store.ts';
 import { Reason } from './mqtt/reason.ts';
@@ -31,6 +32,8 @@ import { listenWebSocket } from './transport/ws.ts';
 
 /** WebSocket frames may carry several packets, up to this much beside the largest one. */
 const FRAME_ALLOWANCE_BYTES = 64 * 1024;
+/** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
+const LEASES_PER_GROUP_ACK_WAIT = 2;
 
 export interface ServerOptions {
   readonly config: Config;
@@ -139,6 +142,8 @@ class Node implements RunningServer {
       subscriptions: () => this.#subscriptions?.count ?? 0,
       interests: () => this.#subscriptions?.interestCount ?? 0,
       groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
+      groups: () => this.#backplane?.groups?.count ?? 0,
+      groupLags: async () => (await this.#backplane?.groups?.lags()) ?? [],
       sessions: () => this.#sessions?.count ?? 0,
       feeds: () => this.#sessions?.feeds.count ?? 0,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
@@ -184,6 +189,9 @@ class Node implements RunningServer {
       log,
       events,
       logEvents: this.#logEvents(),
+      groupAckWaitSeconds: config.leaseSeconds * LEASES_PER_GROUP_ACK_WAIT,
+      groupRetentionSeconds: config.groups.retentionSeconds,
+      maximumGroups: config.limits.maxGroups,
       leaseSeconds: config.leaseSeconds,
       leaseLost: () => this.#leaseLost(),
       failed,
@@ -200,8 +208,11 @@ class Node implements RunningServer {
     const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
     const log = new EmbeddedLog({ maximumAgeSeconds, clock });
     const sessions = new EmbeddedSessionStore({ clock });
+    const { retentionSeconds } = config.groups;
+    const groups = new EmbeddedGroupLog({ log, clock, retentionSeconds, maximumGroups: config.limits.maxGroups });
     const lease = eternalLease(this.#incarnation);
-    return { bus, cluster, log, sessions, lease, close: async () => void (await Promise.all([close(), log.close()])) };
+    const closeAll = async (): Promise<void> => void (await Promise.all([close(), groups.close(), log.close()]));
+    return { bus, cluster, log, sessions, groups, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -242,12 +253,13 @@ class Node implements RunningServer {
     void this.#connections.closeAll(Reason.serverBusy);
   }
 
-  #makeSessions({ lease, log, sessions: store }: Backplane): Sessions | undefined {
+  #makeSessions({ groups, lease, log, sessions: store }: Backplane): Sessions | undefined {
     if (lease === undefined || log === undefined || store === undefined) return undefined;
     const { clock, config } = this.#options;
     return new Sessions({
       log,
       store,
+      groups,
       lease,
       counters: this.counters,
       clock,
@@ -261,7 +273,7 @@ class Node implements RunningServer {
     const { clock, config, log } = this.#options;
     const { limits } = config;
     const delivery = new Delivery(this.counters, this.#writes.flush);
-    const subscriptions = new Subscriptions(bus, delivery);
+    const subscriptions = new Subscriptions(bus, delivery, backplane.groups !== undefined);
     this.#subscriptions = subscriptions;
     const sessions = this.#makeSessions(backplane);
     this.#sessions = sessions;

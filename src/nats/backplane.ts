@@ -1,12 +1,22 @@
 /** The ports of broker/ports.ts on a NATS cluster: makes the node's two connections and joins them with bus and cluster. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { Bus, BusEvents, Cluster, LogEvents, MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
+import type {
+  Bus,
+  BusEvents,
+  Cluster,
+  GroupLog,
+  LogEvents,
+  MessageLog,
+  NodeLease,
+  SessionStore,
+} from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
 import { connectNats, type NatsSettings, watchConnection } from './client.ts';
 import { NatsCluster } from './cluster.ts';
+import { NatsGroupLog } from './group-log.ts';
 import { Requests } from './jetstream.ts';
 import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
@@ -28,6 +38,10 @@ export interface NatsBackplaneOptions {
   readonly logDiscard: 'new' | 'old';
   readonly duplicateWindowSeconds: number;
   readonly logEvents: LogEvents;
+  /** How long a message of a group stays with a node that says nothing. */
+  readonly groupAckWaitSeconds: number;
+  readonly groupRetentionSeconds: number;
+  readonly maximumGroups: number;
   readonly leaseSeconds: number;
   /** The node's lease is over: it must serve nobody until it has another one. */
   readonly leaseLost: () => void;
@@ -50,6 +64,7 @@ export interface Backplane {
   /** Absent: nothing is stored. */
   readonly log?: MessageLog;
   readonly sessions?: SessionStore;
+  readonly groups?: GroupLog;
   readonly lease?: NodeLease;
   close(): Promise<void>;
 }
@@ -81,15 +96,20 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     reconnected: () => {
       bus.reconnected();
       stores?.log.feedReconnected();
+      stores?.groups.feedReconnected();
     },
     closed,
   });
   watchConnection(control, log, {
     // The message connection tells whether the node serves; this one only has to come back.
-    disconnected: () => stores?.log.controlDisconnected(),
+    disconnected: () => {
+      stores?.log.controlDisconnected();
+      stores?.groups.controlDisconnected();
+    },
     reconnected: () => {
       cluster.reconnected();
       stores?.log.controlReconnected();
+      stores?.groups.controlReconnected();
     },
     closed,
   });
@@ -97,9 +117,12 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
   return {
     bus,
     cluster,
-    ...(stores === undefined ? {} : { log: stores.log, sessions: stores.sessions, lease: stores.lease }),
+    ...(stores === undefined
+      ? {}
+      : { log: stores.log, sessions: stores.sessions, groups: stores.groups, lease: stores.lease }),
     close: async () => {
       isClosing = true;
+      await stores?.groups.close();
       await stores?.lease.release();
       await stores?.log.close();
       stores?.requests.close();
@@ -111,6 +134,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
 interface Stores {
   readonly log: NatsLog;
   readonly sessions: NatsSessionStore;
+  readonly groups: NatsGroupLog;
   readonly lease: NatsLease;
   readonly requests: Requests;
 }
@@ -133,7 +157,18 @@ async function openStores(
   };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
-  return { log, sessions: new NatsSessionStore(requests), lease, requests };
+  const groups = new NatsGroupLog({
+    feed,
+    control: requests,
+    subjects,
+    counters,
+    clock,
+    log: logger,
+    ackWaitSeconds: options.groupAckWaitSeconds,
+    retentionSeconds: options.groupRetentionSeconds,
+    maximumGroups: options.maximumGroups,
+  });
+  return { log, sessions: new NatsSessionStore(requests), groups, lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

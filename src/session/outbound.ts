@@ -2,6 +2,7 @@
  * Messages of QoS 1 and 2 on their way to one client: packet ids, the window, and which messages of the log are dealt with although
  * the positions of the readers do not say so yet. Data and transitions; what is sent when is decided in session.ts.
  */
+import type { Shared } from './memberships.ts';
 import type { Reader } from './reader.ts';
 
 /** pending: waits for its id to be durable; sent: PUBLISH is out; releasing: PUBREC has come, not durable yet; released: PUBREL is out. */
@@ -17,6 +18,8 @@ export interface Delivery {
   readonly serial: number;
   /** Readers that still have to pass the message. */
   readonly readers: readonly Reader[];
+  /** Of a message that came through a group: no reader has to do with it. */
+  readonly shared: Shared | undefined;
 }
 
 const LARGEST_PACKET_ID = 65_535;
@@ -67,15 +70,24 @@ export class Outbound {
 
   /** A delivery of an earlier connection keeps its packet id. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   restore(packetId: number, sequence: number, qos: 1 | 2, readers: readonly Reader[]): Delivery {
-    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial: ++this.#serial, readers };
+    const serial = ++this.#serial;
+    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers, shared: undefined };
     this.#byId.set(packetId, delivery);
     this.#bySequence.set(sequence, delivery);
     return delivery;
   }
 
+  /** A message of a group, which may be on its way through an ordinary subscription too. */
+  addShared(sequence: number, qos: 1 | 2, shared: Shared, packetId = this.#freeId()): Delivery {
+    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial: ++this.#serial, readers: [], shared };
+    this.#byId.set(packetId, delivery);
+    return delivery;
+  }
+
   /** Remembers a message that needs no packet id (any more) until all readers have passed it. */
   remember(sequence: number, readers: readonly Reader[]): void {
-    this.#bySequence.set(sequence, { sequence, packetId: 0, qos: 0, state: 'done', serial: 0, readers });
+    const delivery: Delivery = { sequence, packetId: 0, qos: 0, state: 'done', serial: 0, readers, shared: undefined };
+    this.#bySequence.set(sequence, delivery);
   }
 
   /** The id is free again. [MQTT311 2.3.1-3] */
@@ -83,7 +95,7 @@ export class Outbound {
     this.#byId.delete(delivery.packetId);
     delivery.packetId = 0;
     delivery.state = 'done';
-    if (isPassed(delivery)) this.#bySequence.delete(delivery.sequence);
+    if (delivery.shared === undefined && isPassed(delivery)) this.#bySequence.delete(delivery.sequence);
   }
 
   /** Forgets what all readers have passed. */

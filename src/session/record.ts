@@ -22,6 +22,11 @@ export interface OutboundRecord {
   readonly sequence: number;
   readonly qos: 1 | 2;
   readonly state: 'sent' | 'released';
+  /**
+   * Of a message that came through a group. `text`: the subscription, empty when it is gone; `claim`: what acknowledges it in the group, empty
+   * when that is certain already.
+   */
+  readonly shared?: { readonly text: string; readonly claim: string };
 }
 
 export interface SubscriptionRecord {
@@ -69,7 +74,11 @@ export function encodeRecord(record: SessionRecord): Buffer {
         start,
         positions,
       ]),
-      outbound: outbound.map(({ packetId, qos, sequence, state }) => [packetId, sequence, qos, state]),
+      outbound: outbound.map(({ packetId, qos, sequence, shared, state }) => {
+        const delivery = [packetId, sequence, qos, state];
+        if (shared === undefined) return delivery;
+        return [...delivery, subscriptions.findIndex(({ text }) => text === shared.text), shared.claim];
+      }),
       done,
       inbound: inbound.map(({ at, messageId, packetId, position }) => [packetId, messageId, position, at]),
     }),
@@ -79,7 +88,8 @@ export function encodeRecord(record: SessionRecord): Buffer {
 interface Encoded extends Omit<SessionRecord, 'subscriptions' | 'outbound' | 'inbound'> {
   readonly version: number;
   readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[]]>;
-  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state']]>;
+  /** The last two: index of the subscription, and claim, of a message that came through a group. */
+  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state'], number?, string?]>;
   readonly inbound: ReadonlyArray<[number, string, number, number]>;
 }
 
@@ -102,7 +112,13 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       start,
       positions,
     })),
-    outbound: encoded.outbound.map(([packetId, sequence, qos, state]) => ({ packetId, sequence, qos, state })),
+    outbound: encoded.outbound.map(([packetId, sequence, qos, state, index, claim = '']) => ({
+      packetId,
+      sequence,
+      qos,
+      state,
+      ...(index === undefined ? {} : { shared: { text: encoded.subscriptions[index]?.[0] ?? '', claim } }),
+    })),
     inbound: encoded.inbound.map(([packetId, messageId, position, at]) => ({ packetId, messageId, position, at })),
   };
 }

@@ -3,7 +3,7 @@
  * are not released. A durable session puts its state into the store before the packet leaves that depends on it
  * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
  */
-import type { LogRecord, MessageLog } from '../broker/ports.ts';
+import type { GroupLog, LogRecord, MessageLog } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
@@ -13,6 +13,7 @@ import { protocolError, Reason } from '../mqtt/reason.ts';
 import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
+import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import { Reader, type RecordSink } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
@@ -47,6 +48,10 @@ export interface SessionOptions {
   readonly logIdentity: string;
   readonly log: MessageLog;
   readonly feeds: Feeds;
+  /** Undefined: members of groups get stored messages from the bus. */
+  readonly groups?: GroupLog | undefined;
+  /** False: the node's lease is over. */
+  readonly mayServe?: () => boolean;
   readonly counters: Counters;
   readonly outlet: Outlet;
   /** Messages that may be unacknowledged. */
@@ -56,6 +61,8 @@ export interface SessionOptions {
 
 /** Deliveries of an earlier connection that are read from the log at once. */
 const RESENDS_AT_ONCE = 16;
+/** Messages of groups are asked for when so many places are free, or half of the window. */
+const WORTH_ASKING = 64;
 const encoder = new PublishEncoder();
 
 export class Session implements RecordSink {
@@ -65,6 +72,8 @@ export class Session implements RecordSink {
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
+  /** Made when first used: few clients are in groups. */
+  #memberships: Memberships | undefined;
   #keeper: RecordKeeper | undefined;
   /** Deliveries of an earlier connection that were not sent on this one yet. */
   #resends: Delivery[] = [];
@@ -116,11 +125,16 @@ export class Session implements RecordSink {
 
   /** Puts back what the record says, before the client has its CONNACK. */
   restore(record: SessionRecord): void {
-    this.#readsLog = record.subscriptions.some(({ options }) => options.qos > 0);
+    this.#readsLog = record.subscriptions.some(
+      ({ options, text }) => options.qos > 0 && parseFilter(text)?.group === undefined,
+    );
     for (const subscription of record.subscriptions) this.#restoreSubscription(subscription);
     const readers = this.#allReaders();
-    for (const { packetId, qos, sequence, state } of record.outbound) {
-      const delivery = this.#outbound.restore(packetId, sequence, qos, readers);
+    for (const { packetId, qos, sequence, shared, state } of record.outbound) {
+      const delivery =
+        shared === undefined
+          ? this.#outbound.restore(packetId, sequence, qos, readers)
+          : this.#outbound.addShared(sequence, qos, new Shared(shared.text, undefined, shared.claim), packetId);
       delivery.state = state;
       this.#resends.push(delivery);
     }
@@ -139,10 +153,12 @@ export class Session implements RecordSink {
     const keeper = this.#keeper;
     // The snapshot needs the readers' positions: they stop, and are asked once more.
     this.#isClosed = true;
+    this.#memberships?.close();
     if (keeper !== undefined) {
       if (this.expirySeconds === 0) await keeper.remove();
       else await keeper.end(ttlOf(this.expirySeconds));
     }
+    this.#memberships?.closed();
     this.#closeReaders();
   }
 
@@ -150,6 +166,7 @@ export class Session implements RecordSink {
   abandon(): void {
     this.#isClosed = true;
     this.#keeper?.abandon();
+    this.#memberships?.abandon();
     this.#closeReaders();
   }
 
@@ -194,14 +211,18 @@ export class Session implements RecordSink {
 
   /** PUBREL is owed in any case; a PUBLISH whose message the log has lost can not be sent again. */
   #outboundRecords(): OutboundRecord[] {
-    const records = [...this.#outbound.deliveries()].map(
-      ({ packetId, qos, sequence, state }): OutboundRecord => ({
-        packetId,
-        sequence,
-        qos: qos === 2 ? 2 : 1,
-        state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
-      }),
-    );
+    const records = [...this.#outbound.deliveries()]
+      // What a group has given with QoS 1 goes to another member when the connection ends.
+      .filter(({ qos, shared }) => shared === undefined || qos === 2)
+      .map(
+        ({ packetId, qos, sequence, shared, state }): OutboundRecord => ({
+          packetId,
+          sequence,
+          qos: qos === 2 ? 2 : 1,
+          state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
+          ...(shared === undefined ? {} : { shared: { text: shared.text, claim: shared.claim } }),
+        }),
+      );
     return records.filter(({ sequence, state }) => state === 'released' || sequence <= this.#ceiling);
   }
 
@@ -229,7 +250,7 @@ export class Session implements RecordSink {
     const known = this.#subscriptions.get(text);
     if (known !== undefined) known.replaceOptions(options);
     else this.#add(new SessionSubscription(text, parsed, options));
-    if (options.qos > 0 && !this.#readsLog) this.#beginReading();
+    if (options.qos > 0 && parsed.group === undefined && !this.#readsLog) this.#beginReading();
     const added = this.#subscriptions.get(text);
     // Also a known one that had QoS 0 up to now.
     if (added !== undefined && this.#readsLog) this.#read(added, undefined);
@@ -239,6 +260,11 @@ export class Session implements RecordSink {
   /** Resolves when live messages of all subscriptions are followed. */
   async following(): Promise<void> {
     await Promise.all(this.#allReaders().map(({ feed }) => feed.opened));
+  }
+
+  /** Resolves when everything that is stored from now on waits for the groups that the client is in. */
+  async inGroups(): Promise<void> {
+    await this.#memberships?.ready();
   }
 
   /** The new subscriptions' filters are in effect; `position` is where the log is now, asked for after {@link following}. */
@@ -256,6 +282,7 @@ export class Session implements RecordSink {
     this.#subscriptions.delete(text);
     for (const other of subscription.overlapping) other.overlapping.splice(other.overlapping.indexOf(subscription), 1);
     for (const reader of subscription.readers) this.#closeReader(reader);
+    this.#memberships?.leave(text);
     return true;
   }
 
@@ -293,6 +320,41 @@ export class Session implements RecordSink {
       }
     }
     this.#subscriptions.set(subscription.text, subscription);
+    if (subscription.group !== undefined) this.#join(subscription);
+  }
+
+  #join(subscription: SessionSubscription): void {
+    const { groups } = this.#options;
+    if (groups === undefined) return;
+    this.#memberships ??= this.#makeMemberships(groups);
+    this.#memberships.join(subscription);
+  }
+
+  #makeMemberships(groups: GroupLog): Memberships {
+    const { counters, mayServe = () => true, outlet } = this.#options;
+    return new Memberships({
+      groups,
+      counters,
+      outbound: this.#outbound,
+      mayServe,
+      isClosed: () => this.#isClosed,
+      isDurable: () => this.#keeper !== undefined,
+      room: () => (this.#mayDeliver() ? this.#outbound.room : 0),
+      roomToAskFor: () => this.#roomFor(WORTH_ASKING),
+      waited: (record) => this.#waited(record),
+      encode: (record, grant, delivery, waited) => {
+        const head =
+          delivery && ({ qos: grant.qos === 2 ? 2 : 1, packetId: delivery.packetId, isDuplicate: false } as const);
+        const packet = this.#encode(record, grant, head, waited);
+        return packet.length <= outlet.maximumPacketSize ? packet : undefined;
+      },
+      send: (packet) => {
+        this.#isHungry = false;
+        this.#send(packet);
+      },
+      sendOnce: (packet) => outlet.deliver(packet, 1),
+      save: (done) => this.save(done),
+    });
   }
 
   /** `positions`: where a resumed subscription stands. */
@@ -325,11 +387,16 @@ export class Session implements RecordSink {
   // ---- messages out ----
 
   get room(): number {
+    return this.#roomFor(Number.POSITIVE_INFINITY);
+  }
+
+  /** Free places; 0 when they are fewer than half of the window and fewer than `enough`. */
+  #roomFor(enough: number): number {
     if (this.#isClosed || !this.#isStarted || this.#resends.length > 0 || !this.#options.outlet.hasRoom) return 0;
     const { capacity, room } = this.#outbound;
     // Reading the log for every single free place would multiply the reads; once a second it is worth it, for a client that works on
     // the rest of its window for long.
-    return room >= capacity / 2 || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
+    return room >= Math.min(capacity / 2, enough) || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
   }
 
   offer(record: LogRecord, reader: Reader): boolean {
@@ -469,8 +536,9 @@ export class Session implements RecordSink {
   }
 
   #finish(delivery: Delivery): void {
-    this.#isMoved = true;
+    this.#isMoved ||= delivery.shared === undefined || delivery.qos === 2;
     this.#outbound.finish(delivery);
+    delivery.shared?.message?.acknowledge();
     this.pump();
   }
 
@@ -483,6 +551,7 @@ export class Session implements RecordSink {
       reader.pump();
       if (!reader.isBehind) this.#lagging.delete(reader);
     }
+    this.#memberships?.pump();
   }
 
   proven(): void {
@@ -512,12 +581,22 @@ export class Session implements RecordSink {
       // A window smaller than before: the rest follows as these are acknowledged.
       if (batch.length === 0) return;
       const records = await Promise.all(
-        batch.map(({ sequence, state }) => (state === 'released' ? undefined : log.readAt(sequence))),
+        batch.map(async ({ sequence, shared, state }) => {
+          if (state === 'released') return undefined;
+          if (shared !== undefined) await this.#settleClaim(shared);
+          return log.readAt(sequence);
+        }),
       );
       if (this.#isClosed) return;
       this.#resends.splice(0, batch.length);
       for (const [index, delivery] of batch.entries()) this.#sendAgain(delivery, records[index]);
     }
+  }
+
+  /** An earlier node died before the group knew that the message is this client's. */
+  async #settleClaim(shared: Shared): Promise<void> {
+    if (shared.claim !== '') await this.#options.groups?.acknowledge(shared.claim);
+    shared.claim = '';
   }
 
   #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
@@ -528,7 +607,7 @@ export class Session implements RecordSink {
       this.#options.counters.dropped.outOfRetention++;
       return this.#outbound.finish(delivery);
     }
-    const grant = this.#grantOfResend(record);
+    const grant = this.#grantOfResend(record, delivery);
     // No expiry any more: it was sent before. [MQTT5 4.3.3-7]
     const packet = this.#encode(
       record,
@@ -541,8 +620,9 @@ export class Session implements RecordSink {
   }
 
   /** What its subscriptions say now; it may have been unsubscribed since. */
-  #grantOfResend(record: LogRecord): Grant {
+  #grantOfResend(record: LogRecord, { shared }: Delivery): Grant {
     for (const subscription of this.#subscriptions.values()) {
+      if (shared === undefined ? subscription.group !== undefined : subscription.text !== shared.text) continue;
       const grant = subscription.matches(record) ? subscription.grant(record, '') : undefined;
       if (grant !== undefined) return grant;
     }

@@ -3,7 +3,7 @@
  * while they move, and handed back to the store when the connection ends.
  */
 import { randomBytes } from 'node:crypto';
-import type { LogState, MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
+import type { GroupLog, LogState, MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
@@ -25,6 +25,8 @@ const CLAIM_ATTEMPTS = 5;
 export interface SessionsOptions {
   readonly log: MessageLog;
   readonly store: SessionStore;
+  /** Undefined: members of groups get stored messages from the bus, with QoS 0. */
+  readonly groups?: GroupLog | undefined;
   readonly lease: NodeLease;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -58,8 +60,10 @@ export interface OpenedSession {
 export class Sessions {
   readonly feeds: Feeds;
   readonly log: MessageLog;
+  readonly groups: GroupLog | undefined;
   readonly #options: SessionsOptions;
   readonly #open = new Set<Session>();
+  readonly #mayServeNow = (): boolean => this.mayServe(this.#options.clock.now());
   readonly #stopTick: CancelTimer;
   readonly #stopOrphans: CancelTimer;
   /** Not written since NATS was away. */
@@ -68,6 +72,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.log = options.log;
+    this.groups = options.groups;
     this.feeds = new Feeds(options.log, options.counters, options.clock, (last) => {
       if (last !== undefined) this.#setBack(last);
       options.logReplaced();
@@ -205,6 +210,8 @@ export class Sessions {
       logIdentity,
       log,
       feeds: this.feeds,
+      groups: this.groups,
+      mayServe: this.#mayServeNow,
       counters,
       outlet,
       window: Math.min(receiveMaximum, maximumWindow),

@@ -1,0 +1,141 @@
+/**
+ * One member's pulls from its group's consumer. Each member has an inbox of its own and one request at a time, for as many messages as it has
+ * room for: JetStream serves the waiting requests of all nodes in turn, so shares are equal while members keep up and follow their
+ * speed when they do not.
+ */
+import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
+import type { GroupMember, GroupMessage } from '../broker/ports.ts';
+import { headerBlock } from './raw-message.ts';
+
+/** Messages of one request at most. */
+export const LARGEST_PULL = 64;
+const PULL_SECONDS = 30;
+/** How often the server says that a request still waits. */
+export const HEARTBEAT_SECONDS = 5;
+/** Looks at a member without a sign of its request, after which it is made anew; one look per heartbeat. */
+const SILENT_LOOKS = 3;
+const NANOSECONDS = 1e9;
+/** Beside the payload: subject, headers and JetStream's own. */
+const OVERHEAD_BYTES = 64 * 1024;
+
+/** What a member needs of its group; nats/group-consumer.ts. */
+export interface MemberGroup {
+  readonly ready: Promise<void>;
+  readonly nextSubject: string;
+  /** The consumer is known to exist. */
+  readonly isReady: boolean;
+  /** Undefined: no MQTT message; it is dealt with. */
+  hold(message: Msg): GroupMessage | undefined;
+  /** The consumer does not answer, or is gone. */
+  suspect(): void;
+  left(member: PullingMember): void;
+}
+
+export class PullingMember implements GroupMember {
+  readonly #group: MemberGroup;
+  readonly #connection: NatsConnection;
+  readonly #take: (message: GroupMessage) => void;
+  #inbox = '';
+  #subscription: Subscription | undefined;
+  /** Of the request that waits at the server: messages that may still come. */
+  #places = 0;
+  #free = 0;
+  #silentLooks = 0;
+  #hasLeft = false;
+  /** The server has no room for the request: it goes again with the next look. */
+  #isResting = false;
+
+  constructor(group: MemberGroup, connection: NatsConnection, take: (message: GroupMessage) => void) {
+    this.#group = group;
+    this.#connection = connection;
+    this.#take = take;
+    this.#listen();
+  }
+
+  get ready(): Promise<void> {
+    return this.#group.ready;
+  }
+
+  want(places: number): void {
+    this.#free = places;
+    this.#pull();
+  }
+
+  leave(): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#stopListening();
+    this.#group.left(this);
+  }
+
+  /** Whatever waited at the server is gone, or no longer ours. `isNewConnection`: what still comes for the old inbox comes again later. */
+  restart(isNewConnection: boolean): void {
+    if (this.#hasLeft) return;
+    if (isNewConnection) {
+      this.#subscription?.unsubscribe();
+      this.#listen();
+    }
+    this.#places = 0;
+    this.#silentLooks = 0;
+    this.#isResting = false;
+    this.#pull();
+  }
+
+  /** Called once per heartbeat. */
+  look(): void {
+    if (this.#isResting) return this.restart(false);
+    if (this.#places === 0) return;
+    if (++this.#silentLooks < SILENT_LOOKS) return;
+    this.#silentLooks = 0;
+    this.#group.suspect();
+  }
+
+  #listen(): void {
+    this.#inbox = createInbox();
+    this.#subscription = this.#connection.subscribe(this.#inbox, {
+      callback: (error, message) => {
+        if (error === null) this.#arrived(message);
+      },
+    });
+  }
+
+  /** What crosses with it still comes, and is released. */
+  #stopListening(): void {
+    if (this.#connection.isClosed()) return;
+    this.#subscription?.drain().catch(() => {
+      // The connection is gone, and the subscription with it.
+    });
+  }
+
+  #pull(): void {
+    if (this.#hasLeft || this.#places > 0 || this.#free <= 0 || this.#isResting || !this.#group.isReady) return;
+    if (this.#connection.isClosed()) return;
+    this.#places = Math.min(this.#free, LARGEST_PULL);
+    this.#silentLooks = 0;
+    const bytes = (this.#connection.info?.max_payload ?? 0) + OVERHEAD_BYTES;
+    const request = `{"batch":${this.#places},"max_bytes":${bytes},"expires":${PULL_SECONDS * NANOSECONDS},"idle_heartbeat":${HEARTBEAT_SECONDS * NANOSECONDS}}`;
+    this.#connection.publish(this.#group.nextSubject, request, { reply: this.#inbox });
+  }
+
+  #arrived(message: Msg): void {
+    this.#silentLooks = 0;
+    if (message.reply === undefined || message.reply === '') return this.#status(headerBlock(message));
+    if (this.#places > 0) this.#places--;
+    if (this.#free > 0) this.#free--;
+    const held = this.#group.hold(message);
+    if (held !== undefined) {
+      if (this.#hasLeft) held.release();
+      else this.#take(held);
+    }
+    this.#pull();
+  }
+
+  #status(block: string): void {
+    if (this.#hasLeft || block.startsWith('NATS/1.0 100')) return;
+    this.#places = 0;
+    if (block.startsWith('NATS/1.0 409 Exceeded')) this.#isResting = true;
+    // Over: its time, its messages, or its bytes.
+    else if (/^NATS\/1\.0 (404|408|409 (Batch|Message))/.test(block)) this.#pull();
+    else this.#group.suspect();
+  }
+}
