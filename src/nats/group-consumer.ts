@@ -78,7 +78,7 @@ export class GroupConsumer implements MemberGroup, Holder {
     this.filter = filter;
     this.#subjects = subjects;
     this.#ended = ended;
-    this.name = consumerName(group, filter);
+    this.name = consumerName(group, subjects);
     this.nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${LOG_STREAM}.${this.name}`;
   }
 
@@ -273,10 +273,11 @@ export class GroupConsumer implements MemberGroup, Holder {
   }
 }
 
-/** The same on every node; any group and filter are legal. */
-export function consumerName(group: string, filter: string): string {
-  // No name of a group contains a slash.
-  return `group-${createHash('sha256').update(`${group}/${filter}`).digest('base64url').slice(0, 22)}`;
+/** The same on every node with the same topic prefix; any group is legal. `subjects`: the filter, encoded. */
+export function consumerName(group: string, subjects: readonly string[]): string {
+  // No name of a group contains a slash, no subject a space.
+  const key = `${group}/${subjects.join(' ')}`;
+  return `group-${createHash('sha256').update(key).digest('base64url').slice(0, 22)}`;
 }
 
 function readable(text: string): string {
