@@ -135,8 +135,10 @@ export class Memberships {
   }
 
   #ask(membership: Membership): void {
-    const places = membership.waiting.length > 0 ? 0 : this.#host.roomToAskFor();
-    membership.member.want(places);
+    const isFull = membership.waiting.length > 0 || this.#host.room() === 0;
+    const places = isFull ? 0 : this.#host.roomToAskFor();
+    // What was asked for before stands while there is any room.
+    if (isFull || places > 0) membership.member.want(places);
     if (places === 0) this.#stalled.add(membership);
     else this.#stalled.delete(membership);
   }
