@@ -87,7 +87,8 @@ export class SessionClient {
     parser.on('packet', (packet) => this.#take(packet, socket));
     socket.on('data', (chunk) => parser.parse(chunk));
     socket.on('error', () => {});
-    this.closed = once(socket, 'close').then(() => {
+    // Not `once`: it rejects when the server's process was killed.
+    this.closed = new Promise<void>((resolve) => socket.once('close', () => resolve())).then(() => {
       if (this.#socket !== socket) return;
       this.#isOpen = false;
       for (const { reject } of this.#answers.values()) reject(new Error('the connection was closed'));
