@@ -169,9 +169,11 @@ export interface LogEvents {
   gap(): void;
 }
 
-/** A message of the log in the hands of one member of a group. It stays there until one of the methods below gives it up. */
+/**
+ * A message of the log in the hands of one member of a group. It stays there until one of the methods below gives it up. Without the message
+ * itself: while a client works on it, nobody needs to keep its payload.
+ */
 export interface GroupMessage {
-  readonly record: LogRecord;
   /** Handed out before: to a member that gave it back or died, or to this one. */
   readonly isRepeated: boolean;
   /** Names this hand-out to {@link GroupLog.acknowledge}, on any node. */
@@ -185,6 +187,8 @@ export interface GroupMessage {
   /** Somebody else may have it by now: nothing is said of it any more. */
   forget(): void;
 }
+
+export type GroupTake = (message: GroupMessage, record: LogRecord) => void;
 
 /** One member of a group, from {@link GroupLog.join} on. */
 export interface GroupMember {
@@ -216,7 +220,7 @@ export interface GroupLog {
   /** False: a group that this node does not serve yet would be one too many. */
   accepts(group: string, filter: string): boolean;
   /** `take` is called for each message, synchronously. */
-  join(group: string, filter: string, take: (message: GroupMessage) => void): GroupMember;
+  join(group: string, filter: string, take: GroupTake): GroupMember;
   /** Acknowledges what an earlier node was given; resolves when it is certain or when nobody answers. */
   acknowledge(token: string): Promise<void>;
   /** Of groups with members here; a bounded number of them, and some seconds old at most. */

@@ -2,7 +2,15 @@
  * The GroupLog in the memory of one process: same behaviour as nats/group-log.ts (test/contract). Members live in this process and say what
  * becomes of each message, so nothing has to be given to others for silence alone.
  */
-import type { GroupLag, GroupLog, GroupMember, GroupMessage, LogRecord, MessageLog } from '../broker/ports.ts';
+import type {
+  GroupLag,
+  GroupLog,
+  GroupMember,
+  GroupMessage,
+  GroupTake,
+  LogRecord,
+  MessageLog,
+} from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 
 /** Messages read from the log at once. */
@@ -34,7 +42,7 @@ export class EmbeddedGroupLog implements GroupLog {
     return known?.hasMembers === true || this.count < this.#options.maximumGroups;
   }
 
-  join(group: string, filter: string, take: (message: GroupMessage) => void): GroupMember {
+  join(group: string, filter: string, take: GroupTake): GroupMember {
     const key = keyOf(group, filter);
     let found = this.#groups.get(key);
     if (found === undefined) {
@@ -105,7 +113,7 @@ class Group {
     return this.#members.length > 0;
   }
 
-  join(take: (message: GroupMessage) => void): GroupMember {
+  join(take: GroupTake): GroupMember {
     this.#cancelEnd?.();
     this.#cancelEnd = undefined;
     const member = new Member(this, take);
@@ -213,7 +221,7 @@ class Group {
     const held = new Held(this, record, isRepeated);
     this.#held.add(held);
     member.free--;
-    member.take(held);
+    member.take(held, record);
   }
 
   #endIfIdle(): void {
@@ -230,10 +238,10 @@ class Group {
 
 class Member implements GroupMember {
   free = 0;
-  readonly take: (message: GroupMessage) => void;
+  readonly take: GroupTake;
   readonly #group: Group;
 
-  constructor(group: Group, take: (message: GroupMessage) => void) {
+  constructor(group: Group, take: GroupTake) {
     this.#group = group;
     this.take = take;
   }

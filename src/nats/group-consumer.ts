@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Msg, NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { GroupMessage } from '../broker/ports.ts';
+import type { GroupTake } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { type MemberGroup, PullingMember } from './group-member.ts';
@@ -94,7 +94,7 @@ export class GroupConsumer implements MemberGroup, Holder {
     return this.#members.size > 0;
   }
 
-  join(take: (message: GroupMessage) => void): PullingMember {
+  join(take: GroupTake): PullingMember {
     const member = new PullingMember(this, this.#options.feed, take);
     this.#members.add(member);
     if (!this.#isReady) this.#makeSoon();
@@ -106,7 +106,7 @@ export class GroupConsumer implements MemberGroup, Holder {
     this.#endIfIdle();
   }
 
-  hold(message: Msg): GroupMessage | undefined {
+  hold(message: Msg, take: GroupTake): void {
     const { clock, counters, records } = this.#options;
     const token = message.reply ?? '';
     const place = placeOf(token);
@@ -115,11 +115,11 @@ export class GroupConsumer implements MemberGroup, Holder {
     if (place === undefined || record === undefined) {
       counters.dropped.notMqtt++;
       if (place !== undefined) this.tell(token, '');
-      return undefined;
+      return;
     }
-    const held = new HeldMessage(this, record, place, token, clock.now());
+    const held = new HeldMessage(this, place, token, clock.now());
     this.#held.add(held);
-    return held;
+    take(held, record);
   }
 
   give(message: HeldMessage): boolean {

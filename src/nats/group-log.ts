@@ -4,7 +4,7 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { GroupLag, GroupLog, GroupMember, GroupMessage } from '../broker/ports.ts';
+import type { GroupLag, GroupLog, GroupMember, GroupTake } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { GroupConsumer, type GroupOptions } from './group-consumer.ts';
@@ -80,7 +80,7 @@ export class NatsGroupLog implements GroupLog {
     return this.#groups.size < this.#options.maximumGroups || this.#groups.has(keyOf(group, filter));
   }
 
-  join(group: string, filter: string, take: (message: GroupMessage) => void): GroupMember {
+  join(group: string, filter: string, take: GroupTake): GroupMember {
     return this.#groupOf(group, filter).join(take);
   }
 

@@ -2,7 +2,7 @@
  * A message that a group's consumer has handed to a member of this node, and what its reply subject says of it. Called by
  * nats/group-member.ts for each message: no more is allocated than the message itself.
  */
-import type { GroupMessage, LogRecord } from '../broker/ports.ts';
+import type { GroupMessage } from '../broker/ports.ts';
 
 /** What a held message needs of its group. */
 export interface Holder {
@@ -18,16 +18,14 @@ export const NOT_ACKNOWLEDGED = '-NAK';
 export const IN_PROGRESS = '+WPI';
 
 export class HeldMessage implements GroupMessage {
-  readonly record: LogRecord;
   readonly isRepeated: boolean;
   readonly token: string;
   /** When the server was last told that it is held (`Clock.now`). */
   toldAt: number;
   readonly #holder: Holder;
 
-  constructor(holder: Holder, record: LogRecord, { deliveries }: Place, token: string, now: number) {
+  constructor(holder: Holder, { deliveries }: Place, token: string, now: number) {
     this.#holder = holder;
-    this.record = record;
     this.isRepeated = deliveries > 1;
     this.token = token;
     this.toldAt = now;

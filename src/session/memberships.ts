@@ -3,7 +3,7 @@
  * for, and gives back what the client will not acknowledge. A message of a group is no position of a reader: who was given it says
  * what becomes of it, and nothing else does.
  */
-import type { GroupLog, GroupMember, GroupMessage, LogRecord } from '../broker/ports.ts';
+import type { GroupLog, GroupMember, GroupMessage, GroupTake, LogRecord } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import type { Delivery, Outbound } from './outbound.ts';
 import type { Grant, SessionSubscription } from './subscription.ts';
@@ -65,11 +65,9 @@ export class Memberships {
   }
 
   join(subscription: SessionSubscription): void {
-    const take = (message: GroupMessage): void => this.#take(membership, message);
-    const membership = new Membership(
-      subscription,
-      this.#host.groups.join(subscription.group ?? '', subscription.filter, take),
-    );
+    const take: GroupTake = (message, record) => this.#take(membership, message, record);
+    const member = this.#host.groups.join(subscription.group ?? '', subscription.filter, take);
+    const membership = new Membership(subscription, member);
     this.#members.set(subscription.text, membership);
     this.#ask(membership);
   }
@@ -81,14 +79,18 @@ export class Memberships {
     this.#members.delete(text);
     this.#stalled.delete(membership);
     membership.member.leave();
-    for (const message of membership.waiting.splice(0)) this.#giveBack(message);
+    for (const { message } of membership.waiting.splice(0)) this.#giveBack(message);
   }
 
   /** The client may get more. */
   pump(): void {
     for (const membership of this.#stalled) {
       const { waiting } = membership;
-      while (waiting.length > 0 && this.#host.room() > 0) this.#deliver(membership, waiting.shift());
+      while (this.#host.room() > 0) {
+        const next = waiting.shift();
+        if (next === undefined) break;
+        this.#deliver(membership, next.message, next.record);
+      }
       this.#ask(membership);
       if (this.#host.room() === 0) return;
     }
@@ -118,19 +120,19 @@ export class Memberships {
   abandon(): void {
     for (const membership of this.#members.values()) {
       membership.member.leave();
-      for (const message of membership.waiting) message.forget();
+      for (const { message } of membership.waiting) message.forget();
     }
     this.#members.clear();
     this.#stalled.clear();
     for (const { shared } of this.#host.outbound.deliveries()) shared?.message?.forget();
   }
 
-  #take(membership: Membership, message: GroupMessage): void {
+  #take(membership: Membership, message: GroupMessage, record: LogRecord): void {
     const host = this.#host;
     // Of a paused node that wakes: another member has it by now.
     if (!host.mayServe() || host.isClosed()) return message.forget();
-    if (membership.waiting.length === 0 && host.room() > 0) this.#deliver(membership, message);
-    else membership.waiting.push(message);
+    if (membership.waiting.length === 0 && host.room() > 0) this.#deliver(membership, message, record);
+    else membership.waiting.push({ message, record });
     this.#ask(membership);
   }
 
@@ -143,10 +145,8 @@ export class Memberships {
     else this.#stalled.delete(membership);
   }
 
-  #deliver({ subscription }: Membership, message: GroupMessage | undefined): void {
+  #deliver({ subscription }: Membership, message: GroupMessage, record: LogRecord): void {
     const host = this.#host;
-    if (message === undefined) return;
-    const { record } = message;
     // Never twice on one connection: the client works on it. [MQTT5 4.4.0-1]
     if (message.isRepeated && this.#has(record.sequence, subscription.text)) return message.forget();
     const grant = subscription.grant(record, '');
@@ -155,7 +155,7 @@ export class Memberships {
       host.counters.dropped.expired++; // [MQTT5 3.3.2-5]
       return message.acknowledge();
     }
-    if (grant.qos === 0) return this.#deliverOnce(message, grant, waited);
+    if (grant.qos === 0) return this.#deliverOnce(message, record, grant, waited);
     const shared = new Shared(subscription.text, message, '');
     const delivery = host.outbound.addShared(record.sequence, grant.qos, shared);
     const packet = host.encode(record, grant, delivery, waited);
@@ -168,8 +168,8 @@ export class Memberships {
   }
 
   /** At most once: it is the client's when it is sent. */
-  #deliverOnce(message: GroupMessage, grant: Grant, waited: number): void {
-    const packet = this.#host.encode(message.record, grant, undefined, waited);
+  #deliverOnce(message: GroupMessage, record: LogRecord, grant: Grant, waited: number): void {
+    const packet = this.#host.encode(record, grant, undefined, waited);
     if (packet === undefined) this.#host.counters.dropped.tooLargeForSubscriber++;
     else this.#host.sendOnce(packet);
     message.acknowledge();
@@ -219,7 +219,7 @@ class Membership {
   readonly subscription: SessionSubscription;
   readonly member: GroupMember;
   /** Messages that came when there was no room; as many as were asked for at most. */
-  readonly waiting: GroupMessage[] = [];
+  readonly waiting: Array<{ readonly message: GroupMessage; readonly record: LogRecord }> = [];
 
   constructor(subscription: SessionSubscription, member: GroupMember) {
     this.subscription = subscription;
