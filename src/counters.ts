@@ -75,6 +75,8 @@ export interface Counters {
   willsPublished: number;
   willsOfDeadNodes: number;
   willsCancelled: number;
+  /** Consumers of groups that were gone while the group had members, and were made again. */
+  groupsRemade: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
   readonly dropped: DropCounters;
@@ -114,6 +116,7 @@ export function makeCounters(): Counters {
     willsOfDeadNodes: 0,
     willsCancelled: 0,
     sessionsFenced: 0,
+    groupsRemade: 0,
     sessionsOrphaned: 0,
     leasesLost: 0,
     dropped: {

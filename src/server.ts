@@ -20,6 +20,7 @@ import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { EmbeddedBus } from './embedded/bus.ts';
 import { EmbeddedCluster } from './embedded/cluster.ts';
+import { EmbeddedGroupLog } from './embedded/group-log.ts';
 import { EmbeddedLog } from './embedded/log.ts';
 import { EmbeddedRetainedStore } from './embedded/retained-store.ts';
 import { EmbeddedSessionStore } from './embedded/session-store.ts';
@@ -35,6 +36,8 @@ import { listenWebSocket } from './transport/ws.ts';
 
 /** WebSocket frames may carry several packets, up to this much beside the largest one. */
 const FRAME_ALLOWANCE_BYTES = 64 * 1024;
+/** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
+const LEASES_PER_GROUP_ACK_WAIT = 2;
 
 export interface ServerOptions {
   readonly config: Config;
@@ -146,6 +149,8 @@ class Node implements RunningServer {
       subscriptions: () => this.#subscriptions?.count ?? 0,
       interests: () => this.#subscriptions?.interestCount ?? 0,
       groupMembers: () => this.#subscriptions?.groupMemberCount ?? 0,
+      groups: () => this.#backplane?.groups?.count ?? 0,
+      groupLags: async () => (await this.#backplane?.groups?.lags()) ?? [],
       sessions: () => this.#sessions?.count ?? 0,
       feeds: () => this.#sessions?.feeds.count ?? 0,
       willsWaiting: () => this.#sessions?.wills.waiting ?? 0,
@@ -192,6 +197,9 @@ class Node implements RunningServer {
       log,
       events,
       logEvents: this.#logEvents(),
+      groupAckWaitSeconds: config.leaseSeconds * LEASES_PER_GROUP_ACK_WAIT,
+      groupRetentionSeconds: config.groups.retentionSeconds,
+      maximumGroups: config.limits.maxGroups,
       leaseSeconds: config.leaseSeconds,
       leaseLost: () => this.#leaseLost(),
       failed,
@@ -209,13 +217,15 @@ class Node implements RunningServer {
     const log = new EmbeddedLog({ maximumAgeSeconds, clock });
     const sessions = new EmbeddedSessionStore({ clock });
     const retained = new EmbeddedRetainedStore({ clock });
+    const wills = new EmbeddedWillStore();
+    const { retentionSeconds } = config.groups;
+    const groups = new EmbeddedGroupLog({ log, clock, retentionSeconds, maximumGroups: config.limits.maxGroups });
     const lease = eternalLease(this.#incarnation);
     const closeAll = async (): Promise<void> => {
       retained.close();
-      await Promise.all([close(), log.close()]);
+      await Promise.all([close(), groups.close(), log.close()]);
     };
-    const wills = new EmbeddedWillStore();
-    return { bus, cluster, log, sessions, retained, wills, lease, close: closeAll };
+    return { bus, cluster, log, sessions, retained, wills, groups, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -258,7 +268,7 @@ class Node implements RunningServer {
   }
 
   #makeSessions(backplane: Backplane, publisher: Publisher): Sessions | undefined {
-    const { lease, log, retained, sessions: store, wills: willStore } = backplane;
+    const { groups, lease, log, retained, sessions: store, wills: willStore } = backplane;
     if (lease === undefined || log === undefined || store === undefined) return undefined;
     if (retained === undefined || willStore === undefined) return undefined;
     const { clock, config } = this.#options;
@@ -269,6 +279,7 @@ class Node implements RunningServer {
       log,
       store,
       retained,
+      groups,
       lease,
       wills,
       counters,
@@ -306,7 +317,7 @@ class Node implements RunningServer {
     const { clock, config, log } = this.#options;
     const { limits } = config;
     const delivery = new Delivery(this.counters, this.#writes.flush);
-    const subscriptions = new Subscriptions(bus, delivery);
+    const subscriptions = new Subscriptions(bus, delivery, backplane.groups !== undefined);
     this.#subscriptions = subscriptions;
     const publisher = new Publisher(bus, this.counters, backplane.retained);
     const sessions = this.#makeSessions(backplane, publisher);

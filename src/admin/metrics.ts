@@ -2,6 +2,17 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Counters, DropCounters } from '../counters.ts';
 
+/** Messages that wait for a group, and that its members have not acknowledged. */
+interface GroupLag {
+  readonly group: string;
+  readonly filter: string;
+  readonly pending: number;
+  readonly unacknowledged: number;
+}
+
+/** Characters of a label's value. */
+const LABEL_CHARACTERS = 128;
+
 /** What is not a counter: read at the moment of asking. */
 export interface Gauges {
   /** Clients whose CONNECT was accepted. */
@@ -11,6 +22,9 @@ export interface Gauges {
   subscriptions(): number;
   interests(): number;
   groupMembers(): number;
+  /** Groups that read the log, with members on this node, and how far some of them are behind. */
+  groups(): number;
+  groupLags(): Promise<readonly GroupLag[]>;
   /** Sessions of connected clients, and patterns of the log that they read. */
   sessions(): number;
   feeds(): number;
@@ -53,6 +67,7 @@ const counterHelp = {
   willsPublished: ['supermq_wills_published_total', 'Wills of clients of living nodes that this node published'],
   willsOfDeadNodes: ['supermq_wills_of_dead_nodes_total', 'Wills of clients of dead nodes that this node published'],
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
+  groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
 } as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
 
@@ -88,6 +103,8 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     gauges.interests,
   );
   addGauge(registry, 'supermq_group_members', 'Group subscriptions of the clients of this node', gauges.groupMembers);
+  addGauge(registry, 'supermq_groups', 'Groups on the log with members on this node', gauges.groups);
+  addLags(registry, gauges);
   addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
   addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
   addGauge(registry, 'supermq_wills_waiting', 'Wills that wait here for the end of their delay', gauges.willsWaiting);
@@ -121,6 +138,31 @@ function addDrops(registry: Registry, dropped: DropCounters): void {
         this.inc({ cause }, dropped[key]);
     },
   });
+}
+
+function addLags(registry: Registry, gauges: Gauges): void {
+  const add = (name: string, help: string, read: (lag: GroupLag) => number): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['group', 'filter'],
+      registers: [registry],
+      async collect() {
+        const lags = await gauges.groupLags();
+        this.reset();
+        for (const lag of lags) {
+          const labels = { group: lag.group.slice(0, LABEL_CHARACTERS), filter: lag.filter.slice(0, LABEL_CHARACTERS) };
+          this.set(labels, read(lag));
+        }
+      },
+    });
+  };
+  add('supermq_group_pending', 'Messages that no member of a group has been given yet', ({ pending }) => pending);
+  add(
+    'supermq_group_unacknowledged',
+    'Messages in the hands of the members of a group, on all nodes',
+    ({ unacknowledged }) => unacknowledged,
+  );
 }
 
 function addGauge(registry: Registry, name: string, help: string, read: () => number): void {

@@ -227,6 +227,65 @@ export interface RetainedStore {
   close(): void;
 }
 
+/**
+ * A message of the log in the hands of one member of a group. It stays there until one of the methods below gives it up. Without the message
+ * itself: while a client works on it, nobody needs to keep its payload.
+ */
+export interface GroupMessage {
+  /** Handed out before: to a member that gave it back or died, or to this one. */
+  readonly isRepeated: boolean;
+  /** Names this hand-out to {@link GroupLog.acknowledge}, on any node. */
+  readonly token: string;
+  /** No member gets it again. Not certain: an acknowledgement can be lost with the connection. */
+  acknowledge(): void;
+  /** Like {@link acknowledge}, and resolves when it is certain, or when nobody has answered for as long as a message stays with a silent node. */
+  confirm(): Promise<void>;
+  /** Another member gets it at once. */
+  release(): void;
+  /** Somebody else may have it by now: nothing is said of it any more. */
+  forget(): void;
+}
+
+export type GroupTake = (message: GroupMessage, record: LogRecord) => void;
+
+/** One member of a group, from {@link GroupLog.join} on. */
+export interface GroupMember {
+  /** Resolves when everything that is stored from now on waits for the group; not before somebody answers. */
+  readonly ready: Promise<void>;
+  /** It may be given so many more messages, whatever was said before; a few more can be on their way already. */
+  want(places: number): void;
+  /** It gets nothing more. What it holds stays its own; what is on its way is released. */
+  leave(): void;
+}
+
+/** How far a group is behind. */
+export interface GroupLag {
+  readonly group: string;
+  readonly filter: string;
+  /** Messages that no member has been given yet. */
+  readonly pending: number;
+  /** Messages in the hands of members. */
+  readonly unacknowledged: number;
+}
+
+/**
+ * Groups on the log: each message that was stored since the group's first member joined is given to one member, and to another one when it is
+ * given back, or its node does not say for a while that the member still has it. A group ends a configured time after its last member.
+ */
+export interface GroupLog {
+  /** Groups with members on this node. */
+  readonly count: number;
+  /** False: a group that this node does not serve yet would be one too many. */
+  accepts(group: string, filter: string): boolean;
+  /** `take` is called for each message, synchronously. */
+  join(group: string, filter: string, take: GroupTake): GroupMember;
+  /** Acknowledges what an earlier node was given; resolves when it is certain or when nobody answers. */
+  acknowledge(token: string): Promise<void>;
+  /** Of groups with members here; a bounded number of them, and some seconds old at most. */
+  lags(): Promise<readonly GroupLag[]>;
+  close(): Promise<void>;
+}
+
 export interface StoredSession {
   /** Undefined: no session. */
   readonly record: Buffer | undefined;

@@ -18,11 +18,14 @@ export class Subscriptions {
   readonly #delivery: Delivery;
   readonly #entries = new Map<string, Entry>();
   readonly #members = new Map<Subscription, Unsubscribe>();
+  readonly #groupsReadLog: boolean;
   #count = 0;
 
-  constructor(bus: Bus, delivery: Delivery) {
+  /** `groupsReadLog`: members of groups get stored messages from the log, not from the bus. */
+  constructor(bus: Bus, delivery: Delivery, groupsReadLog = false) {
     this.#bus = bus;
     this.#delivery = delivery;
+    this.#groupsReadLog = groupsReadLog;
   }
 
   /** Subscriptions of all local clients. */
@@ -42,7 +45,7 @@ export class Subscriptions {
   add(subscription: Subscription): void {
     this.#count++;
     if (subscription.group !== undefined) {
-      this.#members.set(subscription, subscribeMember(this.#bus, this.#delivery, subscription));
+      this.#members.set(subscription, subscribeMember(this.#bus, this.#delivery, subscription, this.#groupsReadLog));
       return;
     }
     const { interest } = this.#entryOf(subscription.filter);

@@ -36,6 +36,7 @@ export interface Config {
     readonly pingIntervalSeconds: number;
     readonly maxInFlightBytes: number;
   };
+  readonly groups: { readonly retentionSeconds: number };
   readonly limits: {
     readonly maxConnections: number;
     readonly maxPacketBytes: number;
@@ -45,6 +46,7 @@ export interface Config {
     readonly receiveMaximum: number;
     readonly maxInFlightPerClient: number;
     readonly maxSubscriptionsPerClient: number;
+    readonly maxGroups: number;
     readonly maxOutboundBytesPerClient: number;
     readonly topicAliasMaximum: number;
     readonly maxClientIdBytes: number;

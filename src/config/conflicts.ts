@@ -4,7 +4,19 @@ import type { Config } from './config.ts';
 
 /** Empty when all options go together. */
 export function findConflicts(config: Config): string[] {
-  return [...listenerConflicts(config), ...natsConflicts(config), ...fileConflicts(config)];
+  return [...listenerConflicts(config), ...natsConflicts(config), ...groupConflicts(config), ...fileConflicts(config)];
+}
+
+/** A lease, and twice that for what a silent node holds (`ackWaitSeconds` in server.ts). */
+const LEASES_IN_RETENTION = 3;
+
+/** A group must outlive a node that dies with its last messages. */
+function groupConflicts({ groups, leaseSeconds }: Config): string[] {
+  const least = leaseSeconds * LEASES_IN_RETENTION;
+  if (groups.retentionSeconds >= least) return [];
+  return [
+    `groups.retentionSeconds is ${groups.retentionSeconds}, but a message of a group can stay with a dead node for ${least} seconds (three times leaseSeconds): set it to ${least} or more.`,
+  ];
 }
 
 function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[] {

@@ -205,6 +205,16 @@ const nats: readonly Option[] = [
   ),
 ];
 
+const groups: readonly Option[] = [
+  option(
+    'groups.retentionSeconds',
+    'GROUPS_RETENTION_SECONDS',
+    integer(15, 31_536_000, 'seconds'),
+    300,
+    'How long a consumer group, and what waits for it, outlives its last member; at least three times `leaseSeconds`.',
+  ),
+];
+
 const limits: readonly Option[] = [
   option(
     'limits.maxConnections',
@@ -263,6 +273,13 @@ const limits: readonly Option[] = [
     'Subscriptions of one client.',
   ),
   option(
+    'limits.maxGroups',
+    'LIMITS_MAX_GROUPS',
+    integer(1, 1_000_000),
+    1_000,
+    'Consumer groups (name and filter) with members on this node; each is a JetStream consumer.',
+  ),
+  option(
     'limits.maxOutboundBytesPerClient',
     'LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT',
     integer(16 * KIB, GIB, 'bytes'),
@@ -293,4 +310,4 @@ const limits: readonly Option[] = [
 ];
 
 /** All options, in the order in which the documentation shows them. */
-export const schema: readonly Option[] = [...node, ...listeners, ...nats, ...limits];
+export const schema: readonly Option[] = [...node, ...listeners, ...nats, ...groups, ...limits];

@@ -73,7 +73,11 @@ async function confirmed(connection: Connection): Promise<void> {
   const { bus, sessions } = connection.node;
   const session = connection.sessionIfMade;
   if (sessions === undefined || session === undefined) return bus.confirm();
-  await Promise.all([bus.confirm(), session.readsLog ? beginAtEnd(connection, session) : undefined]);
+  await Promise.all([
+    bus.confirm(),
+    session.readsLog ? beginAtEnd(connection, session) : undefined,
+    session.inGroups(),
+  ]);
   await new Promise<void>((resolve) => session.save(resolve));
 }
 
@@ -103,8 +107,10 @@ function grant(connection: Connection, request: SubscriptionRequest, identifier:
   const isNew = subscriptions.get(request.filter) === undefined;
   if (isNew && subscriptions.size >= node.limits.maximumSubscriptions) return Reason.quotaExceeded;
   const { noLocal, retainAsPublished } = request;
-  // Members of a group get stored messages as copies on the bus.
-  const qos = node.sessions === undefined || group !== undefined ? 0 : request.qos;
+  const groups = node.sessions?.groups;
+  if (isNew && group !== undefined && groups?.accepts(group, filter) === false) return Reason.quotaExceeded;
+  // Without a log of groups, members get stored messages as copies on the bus.
+  const qos = node.sessions === undefined || (group !== undefined && groups === undefined) ? 0 : request.qos;
   if (noLocal) subscriber.origin = connection.origin;
   if (!remember(connection, request, parsed, { identifier, qos })) return Reason.quotaExceeded;
   subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
@@ -122,7 +128,8 @@ function remember(
   { identifier, qos }: { identifier: number; qos: 0 | 1 | 2 },
 ): boolean {
   const { sender, sessionIfMade, subscriptions } = connection;
-  if (sessionIfMade === undefined && qos === 0) return true;
+  const isMember = parsed.group !== undefined && connection.node.sessions?.groups !== undefined;
+  if (sessionIfMade === undefined && qos === 0 && !isMember) return true;
   const { session } = connection;
   const isNew = session.subscribe(text, parsed, { identifier, noLocal, qos, retainAsPublished, retainHandling });
   if (isNew && session.isDurable && session.recordBytes > (connection.node.sessions?.maximumRecordBytes ?? 0)) {

@@ -5,6 +5,7 @@ import type {
   Bus,
   BusEvents,
   Cluster,
+  GroupLog,
   LogEvents,
   MessageLog,
   NodeLease,
@@ -17,6 +18,7 @@ import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
 import { connectNats, type NatsSettings, watchConnection } from './client.ts';
 import { NatsCluster } from './cluster.ts';
+import { NatsGroupLog } from './group-log.ts';
 import { Requests } from './jetstream.ts';
 import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
@@ -42,6 +44,10 @@ export interface NatsBackplaneOptions {
   readonly logDiscard: 'new' | 'old';
   readonly duplicateWindowSeconds: number;
   readonly logEvents: LogEvents;
+  /** How long a message of a group stays with a node that says nothing. */
+  readonly groupAckWaitSeconds: number;
+  readonly groupRetentionSeconds: number;
+  readonly maximumGroups: number;
   readonly leaseSeconds: number;
   /** The node's lease is over: it must serve nobody until it has another one. */
   readonly leaseLost: () => void;
@@ -66,6 +72,7 @@ export interface Backplane {
   readonly sessions?: SessionStore;
   readonly retained?: RetainedStore;
   readonly wills?: WillStore;
+  readonly groups?: GroupLog;
   readonly lease?: NodeLease;
   close(): Promise<void>;
 }
@@ -98,15 +105,20 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     reconnected: () => {
       bus.reconnected();
       stores?.log.feedReconnected();
+      stores?.groups.feedReconnected();
     },
     closed,
   });
   watchConnection(control, log, {
     // The message connection tells whether the node serves; this one only has to come back.
-    disconnected: () => stores?.log.controlDisconnected(),
+    disconnected: () => {
+      stores?.log.controlDisconnected();
+      stores?.groups.controlDisconnected();
+    },
     reconnected: () => {
       cluster.reconnected();
       stores?.log.controlReconnected();
+      stores?.groups.controlReconnected();
     },
     closed,
   });
@@ -117,6 +129,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     ...(stores === undefined ? {} : storesOf(stores)),
     close: async () => {
       isClosing = true;
+      await stores?.groups.close();
       await stores?.lease.release();
       stores?.retained.close();
       await stores?.log.close();
@@ -134,12 +147,20 @@ interface Stores {
   /** Questions on the message connection whose answers may be much. */
   readonly pages: Requests;
   readonly wills: NatsWillStore;
+  readonly groups: NatsGroupLog;
   readonly lease: NatsLease;
   readonly requests: Requests;
 }
 
-function storesOf({ lease, log, retained, sessions, wills }: Stores): Omit<Backplane, 'bus' | 'cluster' | 'close'> {
-  return { lease, log, retained, sessions, wills };
+function storesOf({
+  groups,
+  lease,
+  log,
+  retained,
+  sessions,
+  wills,
+}: Stores): Omit<Backplane, 'bus' | 'cluster' | 'close'> {
+  return { groups, lease, log, retained, sessions, wills };
 }
 
 /** Streams are made or checked first. */
@@ -172,8 +193,19 @@ async function openStores(
   };
   const lease = new NatsLease({ requests, nodeId, seconds, clock, log: logger, lost });
   await lease.acquire(signal);
+  const groups = new NatsGroupLog({
+    feed,
+    control: requests,
+    subjects,
+    counters,
+    clock,
+    log: logger,
+    ackWaitSeconds: options.groupAckWaitSeconds,
+    retentionSeconds: options.groupRetentionSeconds,
+    maximumGroups: options.maximumGroups,
+  });
   const wills = new NatsWillStore(requests);
-  return { log, sessions: new NatsSessionStore(requests), retained, pages, wills, lease, requests };
+  return { log, sessions: new NatsSessionStore(requests), retained, pages, wills, groups, lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

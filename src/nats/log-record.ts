@@ -54,9 +54,24 @@ export class LogRecords {
     return this.#of(subject.slice(this.#prefix.length), complete, Buffer.from(data, 'base64'));
   }
 
+  /** A message of a consumer; what the server knows of it comes in its reply subject. `storedAt`: milliseconds since the epoch. */
+  ofConsumed(message: Msg, sequence: number, storedAt: number): LogRecord | undefined {
+    readHeaders(headerBlock(message));
+    headers.sequence = sequence;
+    headers.previous = 0;
+    headers.time = '';
+    const record = this.#make(completeSubject(message).slice(LOG_PREFIX.length), message.data);
+    return record?.expirySeconds === undefined ? record : { ...record, storedAt };
+  }
+
   #of(subject: string, block: string, data: Uint8Array): LogRecord | undefined {
-    const topic = this.#topicOf(subject);
     readHeaders(block);
+    return this.#make(subject, data);
+  }
+
+  /** Of what {@link readHeaders} has found. */
+  #make(subject: string, data: Uint8Array): LogRecord | undefined {
+    const topic = this.#topicOf(subject);
     const { messageId, origin, previous, properties, qos, retain, sequence, time } = headers;
     if (topic === undefined || !(sequence > 0) || !(previous >= 0)) return undefined;
     const payload = Buffer.from(data);

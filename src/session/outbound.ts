@@ -2,6 +2,7 @@
  * Messages of QoS 1 and 2 on their way to one client: packet ids, the window, and which messages of the log are dealt with although
  * the positions of the readers do not say so yet. Data and transitions; what is sent when is decided in session.ts.
  */
+import type { Shared } from './memberships.ts';
 import type { Reader } from './reader.ts';
 
 /** pending: waits for its id to be durable; sent: PUBLISH is out; releasing: PUBREC has come, not durable yet; released: PUBREL is out. */
@@ -25,6 +26,8 @@ export interface Delivery {
   readonly readers: readonly Reader[];
   /** A copy for a new subscription that is not a message of the session's own way through the log. */
   readonly retained: RetainedCopy | undefined;
+  /** Of a message that came through a group: no reader has to do with it. */
+  readonly shared: Shared | undefined;
 }
 
 const LARGEST_PACKET_ID = 65_535;
@@ -78,7 +81,8 @@ export class Outbound {
   /** A delivery of an earlier connection keeps its packet id. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   restore(packetId: number, sequence: number, qos: 1 | 2, readers: readonly Reader[]): Delivery {
     const serial = ++this.#serial;
-    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers, retained: undefined };
+    const nobody = { retained: undefined, shared: undefined };
+    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers, ...nobody };
     this.#byId.set(packetId, delivery);
     this.#bySequence.set(sequence, delivery);
     return delivery;
@@ -86,16 +90,7 @@ export class Outbound {
 
   /** A retained copy: nobody's position depends on it. `packetId`: of an earlier connection. */
   addRetained(sequence: number, qos: 1 | 2, retained: RetainedCopy, packetId = this.#freeId()): Delivery {
-    const delivery: Delivery = {
-      sequence,
-      packetId,
-      qos,
-      state: 'sent',
-      serial: ++this.#serial,
-      readers: [],
-      retained,
-    };
-    this.#byId.set(packetId, delivery);
+    const delivery = this.#make(packetId, sequence, qos, { retained });
     this.#retained.add(delivery);
     return delivery;
   }
@@ -106,17 +101,27 @@ export class Outbound {
     return false;
   }
 
+  /** A message of a group, which may be on its way through an ordinary subscription too. */
+  addShared(sequence: number, qos: 1 | 2, shared: Shared, packetId = this.#freeId()): Delivery {
+    return this.#make(packetId, sequence, qos, { shared });
+  }
+
+  #make(
+    packetId: number,
+    sequence: number,
+    qos: 1 | 2,
+    { retained, shared }: { retained?: RetainedCopy; shared?: Shared },
+  ): Delivery {
+    const serial = ++this.#serial;
+    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers: [], retained, shared };
+    this.#byId.set(packetId, delivery);
+    return delivery;
+  }
+
   /** Remembers a message that needs no packet id (any more) until all readers have passed it. */
   remember(sequence: number, readers: readonly Reader[]): void {
-    this.#bySequence.set(sequence, {
-      sequence,
-      packetId: 0,
-      qos: 0,
-      state: 'done',
-      serial: 0,
-      readers,
-      retained: undefined,
-    });
+    const nobody = { retained: undefined, shared: undefined };
+    this.#bySequence.set(sequence, { sequence, packetId: 0, qos: 0, state: 'done', serial: 0, readers, ...nobody });
   }
 
   /** The id is free again. [MQTT311 2.3.1-3] */
@@ -129,7 +134,7 @@ export class Outbound {
       delivery.retained.acknowledged(delivery.sequence);
       return;
     }
-    if (isPassed(delivery)) this.#bySequence.delete(delivery.sequence);
+    if (delivery.shared === undefined && isPassed(delivery)) this.#bySequence.delete(delivery.sequence);
   }
 
   /** Forgets what all readers have passed. */

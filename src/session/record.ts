@@ -24,6 +24,11 @@ export interface OutboundRecord {
   readonly state: 'sent' | 'released';
   /** A copy of a retained message. */
   readonly isRetained: boolean;
+  /**
+   * Of a message that came through a group. `text`: the subscription, empty when it is gone; `claim`: what acknowledges it in the group, empty
+   * when that is certain already.
+   */
+  readonly shared?: { readonly text: string; readonly claim: string };
 }
 
 export interface SubscriptionRecord {
@@ -78,13 +83,12 @@ export function encodeRecord(record: SessionRecord): Buffer {
         positions,
         ...(retainedDue === undefined ? [] : [[retainedDue, ...retainedDone]]),
       ]),
-      outbound: outbound.map(({ isRetained, packetId, qos, sequence, state }) => [
-        packetId,
-        sequence,
-        qos,
-        state,
-        ...(isRetained ? [1 as const] : []),
-      ]),
+      outbound: outbound.map(({ isRetained, packetId, qos, sequence, shared, state }) => {
+        const delivery = [packetId, sequence, qos, state];
+        if (isRetained) return [...delivery, 'retained'];
+        if (shared === undefined) return delivery;
+        return [...delivery, subscriptions.findIndex(({ text }) => text === shared.text), shared.claim];
+      }),
       done,
       inbound: inbound.map(({ at, messageId, packetId, position }) => [packetId, messageId, position, at]),
     }),
@@ -94,7 +98,8 @@ export function encodeRecord(record: SessionRecord): Buffer {
 interface Encoded extends Omit<SessionRecord, 'subscriptions' | 'outbound' | 'inbound'> {
   readonly version: number;
   readonly subscriptions: ReadonlyArray<[string, 0 | 1 | 2, number, number, number, number[], number[]?]>;
-  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state'], 1?]>;
+  /** The last two: index of the subscription, and claim, of a message that came through a group; or `retained`. */
+  readonly outbound: ReadonlyArray<[number, number, 1 | 2, OutboundRecord['state'], (number | 'retained')?, string?]>;
   readonly inbound: ReadonlyArray<[number, string, number, number]>;
 }
 
@@ -121,12 +126,13 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       retainedDue: retained?.[0],
       retainedDone: retained?.slice(1) ?? [],
     })),
-    outbound: encoded.outbound.map(([packetId, sequence, qos, state, isRetained]) => ({
+    outbound: encoded.outbound.map(([packetId, sequence, qos, state, from, claim = '']) => ({
       packetId,
       sequence,
       qos,
       state,
-      isRetained: isRetained === 1,
+      isRetained: from === 'retained',
+      ...(typeof from === 'number' ? { shared: { text: encoded.subscriptions[from]?.[0] ?? '', claim } } : {}),
     })),
     inbound: encoded.inbound.map(([packetId, messageId, position, at]) => ({ packetId, messageId, position, at })),
   };

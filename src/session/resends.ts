@@ -1,14 +1,15 @@
 /** What an earlier connection left open: sent again with its packet ids, in its order, before anything new. [MQTT5 4.6.0-1] [MQTT311 4.6.0-1] */
-import type { LogRecord, MessageLog } from '../broker/ports.ts';
+import type { LogRecord } from '../broker/ports.ts';
 import type { Delivery, Outbound } from './outbound.ts';
 
 /** Messages that are read from the log at once. */
 const AT_ONCE = 16;
 
 export interface ResendsOptions {
-  readonly log: MessageLog;
   readonly outbound: Outbound;
   readonly isClosed: () => boolean;
+  /** Its message; undefined = the log has it no more, or PUBREL is owed. */
+  readonly read: (delivery: Delivery) => Promise<LogRecord | undefined>;
   /** `record`: undefined = the log has it no more, or PUBREL is owed. */
   readonly send: (delivery: Delivery, record: LogRecord | undefined) => void;
   /** All of them are with the client. */
@@ -47,15 +48,13 @@ export class Resends {
   }
 
   async #sendAll(): Promise<void> {
-    const { isClosed, log, outbound, send } = this.#options;
+    const { isClosed, outbound, read, send } = this.#options;
     while (this.#waiting.length > 0 && !isClosed()) {
       const underWay = outbound.inFlight - this.#waiting.length;
       const batch = this.#waiting.slice(0, Math.min(AT_ONCE, outbound.capacity - underWay));
       // A window smaller than before: the rest follows as these are acknowledged.
       if (batch.length === 0) return;
-      const records = await Promise.all(
-        batch.map(({ sequence, state }) => (state === 'released' ? undefined : log.readAt(sequence))),
-      );
+      const records = await Promise.all(batch.map(read));
       if (isClosed()) return;
       this.#waiting.splice(0, batch.length);
       for (const [index, delivery] of batch.entries()) send(delivery, records[index]);

@@ -56,13 +56,13 @@ export class Sending {
     const packet = this.#encode(message, grant, packetOf(delivery, false), waited);
     if (!this.#fits(packet)) return this.#options.outbound.finish(delivery);
     if (delivery.qos === 2) this.#sendWhenSafe(delivery, packet);
-    else this.#send(packet);
+    else this.send(packet);
   }
 
   /** On another connection, with the packet id of the first time; an expiry no longer counts. [MQTT5 4.3.3-7] [MQTT5 4.4.0-1] */
   again(delivery: Delivery, message: Sendable, grant: Grant): void {
     const packet = this.#encode(message, grant, packetOf(delivery, true), this.waited(message));
-    if (this.#fits(packet)) this.#send(packet);
+    if (this.#fits(packet)) this.send(packet);
     else this.#options.outbound.finish(delivery);
   }
 
@@ -74,7 +74,14 @@ export class Sending {
     return false;
   }
 
-  #send(packet: Buffer): void {
+  /** The packet, or undefined when it is too large for the client. `delivery`: undefined = QoS 0. */
+  fitting(message: Sendable, grant: Grant, delivery: Delivery | undefined, waited: number): Buffer | undefined {
+    const packet = this.#encode(message, grant, delivery && packetOf(delivery, false), waited);
+    return packet.length <= this.#options.outlet.maximumPacketSize ? packet : undefined;
+  }
+
+  /** A packet of QoS 1 or 2. */
+  send(packet: Buffer): void {
     this.#options.counters.messagesDelivered++;
     this.#options.outlet.deliverAcknowledged(packet);
   }
@@ -86,7 +93,7 @@ export class Sending {
     // Each waits on its own: a write under way may have this one in it and not the next.
     save(() => {
       delivery.state = 'sent';
-      if (!isClosed()) this.#send(packet);
+      if (!isClosed()) this.send(packet);
     });
   }
 

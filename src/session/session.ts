@@ -3,7 +3,7 @@
  * are not released. A durable session puts its state into the store before the packet leaves that depends on it
  * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
  */
-import type { LogRecord, MessageLog, RetainedStore } from '../broker/ports.ts';
+import type { GroupLog, LogRecord, MessageLog, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
@@ -11,6 +11,7 @@ import { protocolError, Reason } from '../mqtt/reason.ts';
 import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
+import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import { Reader, type RecordSink } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
@@ -49,6 +50,10 @@ export interface SessionOptions {
   readonly log: MessageLog;
   readonly retained: RetainedStore;
   readonly feeds: Feeds;
+  /** Undefined: members of groups get stored messages from the bus. */
+  readonly groups?: GroupLog | undefined;
+  /** False: the node's lease is over. */
+  readonly mayServe?: () => boolean;
   readonly counters: Counters;
   readonly outlet: Outlet;
   /** Messages that may be unacknowledged. */
@@ -58,6 +63,8 @@ export interface SessionOptions {
   readonly retainedRead: (text: string) => void;
 }
 
+/** Messages of groups are asked for when so many places are free, or half of the window. */
+const WORTH_ASKING = 64;
 const nothingRetained = { retainedDue: undefined, retainedDone: [] };
 
 export class Session implements RecordSink {
@@ -69,6 +76,8 @@ export class Session implements RecordSink {
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
   readonly #subscriptions = new Map<string, SessionSubscription>();
+  /** Made when first used: few clients are in groups. */
+  #memberships: Memberships | undefined;
   #keeper: RecordKeeper | undefined;
   readonly #sending: Sending;
   readonly #resends: Resends;
@@ -95,9 +104,9 @@ export class Session implements RecordSink {
     const isClosed = (): boolean => this.#isClosed;
     this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save: (done) => this.save(done) });
     this.#resends = new Resends({
-      log,
       outbound,
       isClosed,
+      read: (delivery) => this.#readAgain(delivery),
       send: (delivery, record) => this.#sendAgain(delivery, record),
       done: () => this.pump(),
     });
@@ -140,18 +149,29 @@ export class Session implements RecordSink {
 
   /** Puts back what the record says, before the client has its CONNACK. */
   restore(record: SessionRecord): void {
-    this.#readsLog = record.subscriptions.some(({ options }) => options.qos > 0);
+    this.#readsLog = record.subscriptions.some(
+      ({ options, text }) => options.qos > 0 && parseFilter(text)?.group === undefined,
+    );
     for (const subscription of record.subscriptions) this.#restoreSubscription(subscription);
     const readers = this.#allReaders();
-    for (const { isRetained, packetId, qos, sequence, state } of record.outbound) {
-      const delivery = isRetained
-        ? this.#outbound.addRetained(sequence, qos, this.#retained.before, packetId)
-        : this.#outbound.restore(packetId, sequence, qos, readers);
+    for (const outbound of record.outbound) {
+      const delivery = this.#restoreDelivery(outbound, readers);
+      const { state } = outbound;
       delivery.state = state;
       this.#resends.add(delivery);
     }
     for (const sequence of record.done) this.#outbound.remember(sequence, readers);
     this.inbound.restore(record.inbound);
+  }
+
+  #restoreDelivery(
+    { isRetained, packetId, qos, sequence, shared }: OutboundRecord,
+    readers: readonly Reader[],
+  ): Delivery {
+    const outbound = this.#outbound;
+    if (isRetained) return outbound.addRetained(sequence, qos, this.#retained.before, packetId);
+    if (shared === undefined) return outbound.restore(packetId, sequence, qos, readers);
+    return outbound.addShared(sequence, qos, new Shared(shared.text, undefined, shared.claim), packetId);
   }
 
   /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
@@ -169,10 +189,12 @@ export class Session implements RecordSink {
     const keeper = this.#keeper;
     // The snapshot needs the readers' positions: they stop, and are asked once more.
     this.#isClosed = true;
+    this.#memberships?.close();
     if (keeper !== undefined) {
       if (this.expirySeconds === 0) await keeper.remove();
       else await keeper.end(ttlOf(this.expirySeconds));
     }
+    this.#memberships?.closed();
     this.#closeReaders();
   }
 
@@ -180,6 +202,7 @@ export class Session implements RecordSink {
   abandon(): void {
     this.#isClosed = true;
     this.#keeper?.abandon();
+    this.#memberships?.abandon();
     this.#closeReaders();
   }
 
@@ -227,15 +250,19 @@ export class Session implements RecordSink {
 
   /** PUBREL is owed in any case; a PUBLISH whose message the log has lost can not be sent again. */
   #outboundRecords(): OutboundRecord[] {
-    const records = [...this.#outbound.deliveries()].map(
-      ({ packetId, qos, retained, sequence, state }): OutboundRecord => ({
-        packetId,
-        sequence,
-        qos: qos === 2 ? 2 : 1,
-        state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
-        isRetained: retained !== undefined,
-      }),
-    );
+    const records = [...this.#outbound.deliveries()]
+      // What a group has given with QoS 1 goes to another member when the connection ends.
+      .filter(({ qos, shared }) => shared === undefined || qos === 2)
+      .map(
+        ({ packetId, qos, retained, sequence, shared, state }): OutboundRecord => ({
+          packetId,
+          sequence,
+          qos: qos === 2 ? 2 : 1,
+          state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
+          isRetained: retained !== undefined,
+          ...(shared === undefined ? {} : { shared: { text: shared.text, claim: shared.claim } }),
+        }),
+      );
     // A retained copy that the log does not know is read anew by its subscription.
     return records.filter(({ sequence, state }) => state === 'released' || (sequence > 0 && sequence <= this.#ceiling));
   }
@@ -264,7 +291,7 @@ export class Session implements RecordSink {
     const known = this.#subscriptions.get(text);
     if (known !== undefined) known.replaceOptions(options);
     else this.#add(new SessionSubscription(text, parsed, options));
-    if (options.qos > 0 && !this.#readsLog) this.#beginReading();
+    if (options.qos > 0 && parsed.group === undefined && !this.#readsLog) this.#beginReading();
     const added = this.#subscriptions.get(text);
     // Also a known one that had QoS 0 up to now.
     if (added !== undefined && this.#readsLog) this.#read(added, undefined);
@@ -298,6 +325,11 @@ export class Session implements RecordSink {
     await Promise.all(this.#allReaders().map(({ feed }) => feed.opened));
   }
 
+  /** Resolves when everything that is stored from now on waits for the groups that the client is in. */
+  async inGroups(): Promise<void> {
+    await this.#memberships?.ready();
+  }
+
   /** The new subscriptions' filters are in effect; `position` is where the log is now, asked for after {@link following}. */
   begin(position: number): void {
     for (const subscription of this.#subscriptions.values()) {
@@ -314,6 +346,7 @@ export class Session implements RecordSink {
     this.#retained.stop(subscription);
     for (const other of subscription.overlapping) other.overlapping.splice(other.overlapping.indexOf(subscription), 1);
     for (const reader of subscription.readers) this.#closeReader(reader);
+    this.#memberships?.leave(text);
     return true;
   }
 
@@ -353,6 +386,36 @@ export class Session implements RecordSink {
       }
     }
     this.#subscriptions.set(subscription.text, subscription);
+    if (subscription.group !== undefined) this.#join(subscription);
+  }
+
+  #join(subscription: SessionSubscription): void {
+    const { groups } = this.#options;
+    if (groups === undefined) return;
+    this.#memberships ??= this.#makeMemberships(groups);
+    this.#memberships.join(subscription);
+  }
+
+  #makeMemberships(groups: GroupLog): Memberships {
+    const { counters, mayServe = () => true, outlet } = this.#options;
+    return new Memberships({
+      groups,
+      counters,
+      outbound: this.#outbound,
+      mayServe,
+      isClosed: () => this.#isClosed,
+      isDurable: () => this.#keeper !== undefined,
+      room: () => (this.#mayDeliver() ? this.#outbound.room : 0),
+      roomToAskFor: () => this.#roomFor(WORTH_ASKING),
+      waited: (record) => this.#sending.waited(record),
+      encode: (record, grant, delivery, waited) => this.#sending.fitting(record, grant, delivery, waited),
+      send: (packet) => {
+        this.#isHungry = false;
+        this.#sending.send(packet);
+      },
+      sendOnce: (packet) => outlet.deliver(packet, 1),
+      save: (done) => this.save(done),
+    });
   }
 
   /** `positions`: where a resumed subscription stands. */
@@ -386,11 +449,16 @@ export class Session implements RecordSink {
   // ---- messages out ----
 
   get room(): number {
+    return this.#roomFor(Number.POSITIVE_INFINITY);
+  }
+
+  /** Free places; 0 when they are fewer than half of the window and fewer than `enough`. */
+  #roomFor(enough: number): number {
     if (this.#isClosed || !this.#isStarted || !this.#resends.isEmpty || !this.#options.outlet.hasRoom) return 0;
     const { capacity, room } = this.#outbound;
     // Reading the log for every single free place would multiply the reads; once a second it is worth it, for a client that works on
     // the rest of its window for long.
-    return room >= capacity / 2 || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
+    return room >= Math.min(capacity / 2, enough) || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
   }
 
   offer(record: LogRecord, reader: Reader): boolean {
@@ -473,8 +541,9 @@ export class Session implements RecordSink {
   }
 
   #finish(delivery: Delivery): void {
-    this.#isMoved = true;
+    this.#isMoved ||= delivery.shared === undefined || delivery.qos === 2;
     this.#outbound.finish(delivery);
+    delivery.shared?.message?.acknowledge();
     this.pump();
   }
 
@@ -488,11 +557,25 @@ export class Session implements RecordSink {
       reader.pump();
       if (!reader.isBehind) this.#lagging.delete(reader);
     }
+    this.#memberships?.pump();
   }
 
   proven(): void {
     this.#outbound.prune();
     this.pump();
+  }
+
+  /** An earlier node died before the group knew that the message is this client's. */
+  async #settleClaim(shared: Shared): Promise<void> {
+    if (shared.claim !== '') await this.#options.groups?.acknowledge(shared.claim);
+    shared.claim = '';
+  }
+
+  /** The message of a delivery that an earlier connection left open. */
+  async #readAgain({ sequence, shared, state }: Delivery): Promise<LogRecord | undefined> {
+    if (state === 'released') return undefined;
+    if (shared !== undefined) await this.#settleClaim(shared);
+    return this.#options.log.readAt(sequence);
   }
 
   #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
@@ -505,9 +588,10 @@ export class Session implements RecordSink {
   }
 
   /** What its subscriptions say now; it may have been unsubscribed since. */
-  #grantOfResend(record: LogRecord, { retained }: Delivery): Grant {
+  #grantOfResend(record: LogRecord, { retained, shared }: Delivery): Grant {
     const isCopy = retained !== undefined;
     for (const subscription of this.#subscriptions.values()) {
+      if (shared === undefined ? subscription.group !== undefined : subscription.text !== shared.text) continue;
       const grant = subscription.matches(record, isCopy) ? subscription.grant(record, '') : undefined;
       if (grant !== undefined) return isCopy ? { ...grant, retainAsPublished: true } : grant;
     }

@@ -3,7 +3,15 @@
  * while they move, and handed back to the store when the connection ends.
  */
 import { randomBytes } from 'node:crypto';
-import type { LogState, MessageLog, NodeLease, RetainedStore, SessionStore, StoredSession } from '../broker/ports.ts';
+import type {
+  GroupLog,
+  LogState,
+  MessageLog,
+  NodeLease,
+  RetainedStore,
+  SessionStore,
+  StoredSession,
+} from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
@@ -31,6 +39,8 @@ export interface SessionsOptions {
   readonly log: MessageLog;
   readonly store: SessionStore;
   readonly retained: RetainedStore;
+  /** Undefined: members of groups get stored messages from the bus, with QoS 0. */
+  readonly groups?: GroupLog | undefined;
   readonly lease: NodeLease;
   readonly wills: Wills;
   readonly counters: Counters;
@@ -72,8 +82,10 @@ export class Sessions {
   readonly log: MessageLog;
   readonly retained: RetainedStore;
   readonly wills: Wills;
+  readonly groups: GroupLog | undefined;
   readonly #options: SessionsOptions;
   readonly #open = new Set<Session>();
+  readonly #mayServeNow = (): boolean => this.mayServe(this.#options.clock.now());
   readonly #stopTick: CancelTimer;
   readonly #orphans: Orphans;
   /** Not written since NATS was away. */
@@ -84,6 +96,7 @@ export class Sessions {
     this.log = options.log;
     this.retained = options.retained;
     this.wills = options.wills;
+    this.groups = options.groups;
     this.feeds = new Feeds(options.log, options.counters, options.clock, (last) => {
       if (last !== undefined) this.#setBack(last);
       options.logReplaced();
@@ -298,6 +311,8 @@ export class Sessions {
       retained,
       retainedRead,
       feeds: this.feeds,
+      groups: this.groups,
+      mayServe: this.#mayServeNow,
       counters,
       outlet,
       window: Math.min(receiveMaximum, maximumWindow),

@@ -87,6 +87,7 @@ export class SessionClient {
     parser.on('packet', (packet) => this.#take(packet, socket));
     socket.on('data', (chunk) => parser.parse(chunk));
     socket.on('error', () => {});
+    // Not `once`: it rejects when the server's process was killed.
     this.closed = new Promise<void>((resolve) => socket.once('close', () => resolve())).then(() => {
       if (this.#socket !== socket) return;
       this.#isOpen = false;

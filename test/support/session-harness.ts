@@ -1,5 +1,6 @@
 /** Sessions without a network: over {@link FakeLog}, into an outlet that takes packets apart. */
 import mqttPacket, { type IPublishPacket, type Packet } from 'mqtt-packet';
+import type { GroupLog } from '../../src/broker/ports.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
 import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
@@ -78,10 +79,18 @@ export interface MadeSession {
   readonly outlet: FakeOutlet;
 }
 
+export interface SessionSettings {
+  readonly window?: number;
+  readonly record?: SessionRecord;
+  readonly epoch?: number;
+  readonly groups?: GroupLog;
+  readonly mayServe?: () => boolean;
+}
+
 /** A session that has not started; `record`: what it resumes. */
 export function makeSession(
   { counters, feeds, log }: Bench,
-  { window = 256, record, epoch = 1 }: { window?: number; record?: SessionRecord; epoch?: number } = {},
+  { window = 256, record, epoch = 1, ...groups }: SessionSettings = {},
 ): MadeSession {
   const outlet = new FakeOutlet();
   const session = new Session({
@@ -99,6 +108,7 @@ export function makeSession(
     outlet,
     window,
     expirySeconds: 60,
+    ...groups,
   });
   if (record !== undefined) session.restore(record);
   return { session, outlet };

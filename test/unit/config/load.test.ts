@@ -231,3 +231,9 @@ test('config - the command line: help, version, print-config without secrets, un
   const run = readCommandLine([], '1', {});
   assert.equal(run.kind === 'run' && run.config.mqtt.tcp.port, 1883);
 });
+
+test('config - a group outlives a node that dies with its last messages', () => {
+  const env = { SUPERMQ_LEASE_SECONDS: '20', SUPERMQ_GROUPS_RETENTION_SECONDS: '59' };
+  assert.throws(() => loadConfig({ env }), /^ConfigError: groups\.retentionSeconds is 59, .* set it to 60 or more\.$/);
+  assert.equal(loadConfig({ env: { ...env, SUPERMQ_GROUPS_RETENTION_SECONDS: '60' } }).groups.retentionSeconds, 60);
+});

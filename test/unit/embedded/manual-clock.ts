@@ -30,11 +30,15 @@ export class ManualClock implements Clock {
     return () => this.#periodic.delete(periodic);
   }
 
-  after(): CancelTimer {
-    throw new Error('nothing in embedded/ waits once');
+  after(milliseconds: number, task: () => void): CancelTimer {
+    const cancel = this.every(milliseconds, () => {
+      cancel();
+      task();
+    });
+    return cancel;
   }
 
-  /** Moves time on; each periodic task that falls due runs once, at the end. */
+  /** Moves time on; each task that falls due runs once, at the end. */
   pass(seconds: number): void {
     this.#now += seconds * 1_000;
     for (const periodic of this.#periodic) {

@@ -65,6 +65,36 @@ test('record - every record is read back as it was written', () => {
   );
 });
 
+test('record - messages of groups keep their subscription and claim, and those of an ordinary subscription have none', () => {
+  const options = { qos: 2, noLocal: false, retainAsPublished: false, retainHandling: 0, identifier: 0 } as const;
+  const base = fc.sample(anyRecord, 1)[0];
+  assert.ok(base !== undefined);
+  const record: SessionRecord = {
+    ...base,
+    subscriptions: ['a', '$share/g/a'].map((name) => ({
+      text: name,
+      options,
+      start: 0,
+      positions: [],
+      retainedDue: undefined,
+      retainedDone: [],
+    })),
+    outbound: [
+      { packetId: 1, sequence: 7, qos: 2, state: 'sent', isRetained: false },
+      {
+        packetId: 2,
+        sequence: 7,
+        qos: 2,
+        state: 'sent',
+        isRetained: false,
+        shared: { text: '$share/g/a', claim: 'token' },
+      },
+      { packetId: 3, sequence: 8, qos: 2, state: 'released', isRetained: false, shared: { text: '', claim: '' } },
+    ],
+  };
+  assert.deepEqual(decodeRecord(encodeRecord(record)), structuredClone(record));
+});
+
 test('record - one that a newer version has written, or that is none, is not guessed at', () => {
   const newer = Buffer.from(JSON.stringify({ version: 2 }));
   assert.throws(() => decodeRecord(newer), /version 2/);

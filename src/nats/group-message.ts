@@ -1,0 +1,78 @@
+/**
+ * A message that a group's consumer has handed to a member of this node, and what its reply subject says of it. Called by
+ * nats/group-member.ts for each message: no more is allocated than the message itself.
+ */
+import type { GroupMessage } from '../broker/ports.ts';
+
+/** What a held message needs of its group. */
+export interface Holder {
+  /** False: it was given up before. */
+  give(message: HeldMessage): boolean;
+  /** Tells JetStream; may be lost. */
+  tell(token: string, word: string): void;
+  acknowledgeForCertain(token: string): Promise<void>;
+}
+
+/** JetStream's words; an empty one acknowledges. */
+export const NOT_ACKNOWLEDGED = '-NAK';
+export const IN_PROGRESS = '+WPI';
+
+export class HeldMessage implements GroupMessage {
+  readonly isRepeated: boolean;
+  readonly token: string;
+  /** When the server was last told that it is held (`Clock.now`). */
+  toldAt: number;
+  readonly #holder: Holder;
+
+  constructor(holder: Holder, { deliveries }: Place, token: string, now: number) {
+    this.#holder = holder;
+    this.isRepeated = deliveries > 1;
+    this.token = token;
+    this.toldAt = now;
+  }
+
+  acknowledge(): void {
+    if (this.#holder.give(this)) this.#holder.tell(this.token, '');
+  }
+
+  async confirm(): Promise<void> {
+    // Held until it is certain: an answer may take as long as an election.
+    await this.#holder.acknowledgeForCertain(this.token);
+    this.#holder.give(this);
+  }
+
+  release(): void {
+    if (this.#holder.give(this)) this.#holder.tell(this.token, NOT_ACKNOWLEDGED);
+  }
+
+  forget(): void {
+    this.#holder.give(this);
+  }
+}
+
+/** What the reply subject of a consumed message says. */
+export interface Place {
+  /** How often it was handed out, this time included. */
+  deliveries: number;
+  sequence: number;
+  /** Milliseconds since the epoch. */
+  storedAt: number;
+}
+
+const place: Place = { deliveries: 0, sequence: 0, storedAt: 0 };
+const NANOSECONDS = 1e6;
+
+/**
+ * `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<consumer's sequence>.<time>.<pending>[.<random>]`; undefined for
+ * what is none. The object is the same each time.
+ */
+export function placeOf(reply: string): Place | undefined {
+  if (!reply.startsWith('$JS.ACK.')) return undefined;
+  const tokens = reply.split('.');
+  const first = tokens.length === 9 ? 4 : 6;
+  if (tokens.length < first + 5) return undefined;
+  place.deliveries = Number(tokens[first]);
+  place.sequence = Number(tokens[first + 1]);
+  place.storedAt = Math.floor(Number(tokens[first + 3]) / NANOSECONDS);
+  return place.sequence > 0 ? place : undefined;
+}
