@@ -8,8 +8,9 @@ import type { Logger } from 'pino';
 import type { GroupTake } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
+import { placeOf } from './consumed.ts';
 import { type MemberGroup, PullingMember } from './group-member.ts';
-import { HeldMessage, type Holder, IN_PROGRESS, placeOf } from './group-message.ts';
+import { HeldMessage, type Holder, IN_PROGRESS } from './group-message.ts';
 import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
 import { LOG_PREFIX, LOG_STREAM, type LogRecords } from './log-record.ts';
 

@@ -1,8 +1,9 @@
 /**
- * A message that a group's consumer has handed to a member of this node, and what its reply subject says of it. Called by
+ * A message that a group's consumer has handed to a member of this node. Made by
  * nats/group-member.ts for each message: no more is allocated than the message itself.
  */
 import type { GroupMessage } from '../broker/ports.ts';
+import type { Place } from './consumed.ts';
 
 /** What a held message needs of its group. */
 export interface Holder {
@@ -48,31 +49,4 @@ export class HeldMessage implements GroupMessage {
   forget(): void {
     this.#holder.give(this);
   }
-}
-
-/** What the reply subject of a consumed message says. */
-export interface Place {
-  /** How often it was handed out, this time included. */
-  deliveries: number;
-  sequence: number;
-  /** Milliseconds since the epoch. */
-  storedAt: number;
-}
-
-const place: Place = { deliveries: 0, sequence: 0, storedAt: 0 };
-const NANOSECONDS = 1e6;
-
-/**
- * `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<consumer's sequence>.<time>.<pending>[.<random>]`; undefined for
- * what is none. The object is the same each time.
- */
-export function placeOf(reply: string): Place | undefined {
-  if (!reply.startsWith('$JS.ACK.')) return undefined;
-  const tokens = reply.split('.');
-  const first = tokens.length === 9 ? 4 : 6;
-  if (tokens.length < first + 5) return undefined;
-  place.deliveries = Number(tokens[first]);
-  place.sequence = Number(tokens[first + 1]);
-  place.storedAt = Math.floor(Number(tokens[first + 3]) / NANOSECONDS);
-  return place.sequence > 0 ? place : undefined;
 }

