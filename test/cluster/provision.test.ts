@@ -10,7 +10,7 @@ import { type NatsServerProcess, startNatsServer } from '../support/nats-server.
 import { poll } from '../support/poll.ts';
 import { freePort } from '../support/ports.ts';
 
-const STREAMS = ['KV_SMQ_NODES', 'KV_SMQ_SESSIONS', 'SMQ_LOG'];
+const STREAMS = ['KV_SMQ_NODES', 'KV_SMQ_SESSIONS', 'KV_SMQ_WILLS', 'SMQ_LOG'];
 /** Well below what waiting for a cluster to form would take. */
 const AT_ONCE_MILLISECONDS = 10_000;
 const settings: StorageSettings = {
