@@ -66,10 +66,12 @@ export interface Counters {
   sessionsOrphaned: number;
   /** Times the node's own lease was over. */
   leasesLost: number;
-  /** Wills stored for clients of this node, and what became of wills here: a client's own node or this one for a dead node published it, or its client was back in time. */
+  /** Wills stored for clients of this node. */
   willsStored: number;
+  /** Wills published for clients that this node has or had, and for those of dead nodes. */
   willsPublished: number;
   willsOfDeadNodes: number;
+  /** Delayed wills whose client was back in time. */
   willsCancelled: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;

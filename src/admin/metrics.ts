@@ -48,8 +48,8 @@ const counterHelp = {
   sessionsOrphaned: ['supermq_sessions_orphaned_total', 'Sessions of dead nodes that were given their end'],
   leasesLost: ['supermq_leases_lost_total', "Times this node's lease was over"],
   willsStored: ['supermq_wills_stored_total', 'Wills stored for clients of this node'],
-  willsPublished: ['supermq_wills_published_total', 'Wills of clients of living nodes that this node published'],
-  willsOfDeadNodes: ['supermq_wills_of_dead_nodes_total', 'Wills of clients of dead nodes that this node published'],
+  willsPublished: ['supermq_wills_published_total', 'Wills published for clients that this node has or had'],
+  willsOfDeadNodes: ['supermq_wills_of_dead_nodes_total', 'Wills published for clients of dead nodes'],
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
 } as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
