@@ -70,10 +70,12 @@ export interface Counters {
   sessionsOrphaned: number;
   /** Times the node's own lease was over. */
   leasesLost: number;
-  /** Wills stored for clients of this node, and what became of wills here: a client's own node or this one for a dead node published it, or its client was back in time. */
+  /** Wills stored for clients of this node. */
   willsStored: number;
+  /** Wills published for clients that this node has or had, and for those of dead nodes. */
   willsPublished: number;
   willsOfDeadNodes: number;
+  /** Delayed wills whose client was back in time. */
   willsCancelled: number;
   /** Consumers of groups that were gone while the group had members, and were made again. */
   groupsRemade: number;

@@ -14,8 +14,6 @@ const AT_ONCE = 256;
 const DEFAULT_MAXIMUM_WAITING = 100_000;
 /** Until a will is looked at again that nobody has answered for, or that another node is publishing. */
 const RETRY_MILLISECONDS = 1_000;
-/** How long another node has for a will that it has claimed. Then it is done again: the log stores it once. */
-const CLAIM_MILLISECONDS = 2_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface DueWillsOptions extends WillPublicationOptions {
@@ -157,7 +155,7 @@ export class DueWills {
     const { log } = this.#options;
     try {
       if (record.claim === undefined && dueAt > log.now()) return await this.#wait(found, dueAt);
-      if (this.#isInHand(record)) return this.#retry(will);
+      if (this.#options.publication.isInHand(record)) return this.#retry(will);
       if (await this.#options.publication.publish(found)) this.#count(found.owner);
       // Changed meanwhile: somebody else sees to it, and who that is may die.
       else return this.#retry(will);
@@ -182,12 +180,6 @@ export class DueWills {
     if (!this.#mayAct) return 'settled';
     const at = this.#options.log.now() + RETRY_MILLISECONDS;
     return this.#queue.add({ ...will, at }) ? 'waiting' : at;
-  }
-
-  /** Another node is publishing it just now. */
-  #isInHand({ claim }: WillRecord): boolean {
-    const { lease, log } = this.#options;
-    return claim !== undefined && claim.by !== lease.incarnation && log.now() - claim.at < CLAIM_MILLISECONDS;
   }
 
   #count(owner: string): void {

@@ -29,6 +29,9 @@ export interface WillPublicationOptions {
   readonly position: () => number;
 }
 
+/** How long another node has for a will that it has claimed. Then it is done again: the log stores it once. */
+const CLAIM_MILLISECONDS = 2_000;
+
 export class WillPublication {
   readonly #options: WillPublicationOptions;
   /** Rejects what waits for the log. */
@@ -63,6 +66,12 @@ export class WillPublication {
     if (outcome !== 'stored') counters.logRefused++;
     await store.remove(owner, clientId, claimed);
     return true;
+  }
+
+  /** Another node is publishing it just now. */
+  isInHand({ claim }: WillRecord): boolean {
+    const { lease, log } = this.#options;
+    return claim !== undefined && claim.by !== lease.incarnation && log.now() - claim.at < CLAIM_MILLISECONDS;
   }
 
   /** The lease is over, or the node stops: nothing of what waits will be answered. */

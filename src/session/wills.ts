@@ -11,6 +11,8 @@ import { decodeWill, delayOf, encodeWill, type WillRecord } from './will-record.
 
 /** Writers that race for one will: each failure means that another one has done something about it. */
 const ATTEMPTS = 5;
+/** Until CONNECT looks again for a will that another node is publishing. */
+const LOOK_MILLISECONDS = 50;
 /** How long CONNECT waits for the publication of a will that an earlier connection has left. */
 const PATIENCE_MILLISECONDS = 5_000;
 /** Bytes of a record for what is not known yet: id, times, claim. */
@@ -152,13 +154,23 @@ export class Wills {
    * @throws Error when nobody answers
    */
   async settleEarlier(owners: readonly string[], clientId: string, isResumed: boolean): Promise<void> {
-    for (const owner of owners) {
-      for (let attempt = 0; ; attempt++) {
-        const found = await this.#find(owner, clientId);
-        if (found.record === undefined || (await this.#settle({ ...found, record: found.record }, isResumed))) break;
-        if (attempt === ATTEMPTS) throw new Error('the will of a client changes all the time');
+    for (const owner of owners) await this.#settleAt(owner, clientId, isResumed);
+  }
+
+  async #settleAt(owner: string, clientId: string, isResumed: boolean): Promise<void> {
+    const { clock } = this.#options;
+    for (let attempt = 0; attempt < ATTEMPTS; ) {
+      const found = await this.#find(owner, clientId);
+      const { record } = found;
+      if (record === undefined) return;
+      if (this.#publication.isInHand(record)) {
+        await new Promise<void>((resolve) => clock.after(LOOK_MILLISECONDS, resolve));
+      } else {
+        if (await this.#settle({ ...found, record }, isResumed)) return;
+        attempt++;
       }
     }
+    throw new Error('the will of a client changes all the time');
   }
 
   /** Whether a will of the client lies under one of `owners`. */

@@ -127,6 +127,8 @@ test('the survivor that publishes the wills of a killed node is killed too: each
   await node.kill();
   await seeAll(watch, CLIENTS, 40_000);
   assert.ok(!heir.isRunning, 'it was killed');
+  const others = pair.filter((edge) => edge !== heir);
+  assert.ok((await publishedForDead(others)) > 0, 'it was killed before it was done');
   await assertOnceEach(watch, CLIENTS);
   assertInTime(watch, diedAt);
   await watch.stop();

@@ -48,10 +48,9 @@ async function assertNotPublished(): Promise<void> {
 }
 
 for (const version of [3, 4, 5] as const) {
-  const name = version === 5 ? 'MQTT5' : 'MQTT311';
-  const tag = version === 3 ? 'MQTT 3.1:' : `[${name} 3.1.2-8]`;
+  const name = version === 3 ? 'MQTT 3.1' : version === 4 ? 'MQTT 3.1.1' : 'MQTT 5';
 
-  test(`${tag} the will is published when the network connection breaks, and when its end comes without DISCONNECT`, async () => {
+  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will is published when the network connection breaks, and when its end comes without DISCONNECT`, async () => {
     const [reset, ended] = [anyTopic(), anyTopic()];
     await (await connect({ version, topic: reset })).abort();
     assert.equal((await watcher.next('publish')).topic, reset);
@@ -60,7 +59,7 @@ for (const version of [3, 4, 5] as const) {
     assert.equal((await watcher.next('publish')).topic, ended);
   });
 
-  test(`${tag} the will is published after a protocol error`, async () => {
+  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will is published after a protocol error`, async () => {
     const topic = anyTopic();
     const client = await connect({ version, topic });
     client.send(connectPacket({ version }));
@@ -68,7 +67,7 @@ for (const version of [3, 4, 5] as const) {
     await assertPublished(topic);
   });
 
-  test(`${tag} the will is published after a keep alive timeout`, async () => {
+  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will is published after a keep alive timeout`, async () => {
     const topic = anyTopic();
     const client = await connect({ version, topic, keepalive: 100 });
     clock.pass(160);
@@ -76,7 +75,7 @@ for (const version of [3, 4, 5] as const) {
     await assertPublished(topic);
   });
 
-  test(`${tag} the will of a connection that is taken over is published`, async () => {
+  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will of a connection that is taken over is published`, async () => {
     const topic = anyTopic();
     const clientId = `taken-${version}`;
     const first = await connect({ version, topic, clientId });
@@ -88,7 +87,7 @@ for (const version of [3, 4, 5] as const) {
   });
 
   if (version !== 3) {
-    test(`[${name} 3.1.2-10] DISCONNECT discards the will, and a will is published once`, async () => {
+    test(`[MQTT5 3.1.2-10] [MQTT311 3.1.2-10] ${name}: DISCONNECT discards the will, and a will is published once`, async () => {
       const [kept, crashed] = [anyTopic(), anyTopic()];
       await (await connect({ version, topic: kept })).end();
       await assertNotPublished();
@@ -99,7 +98,7 @@ for (const version of [3, 4, 5] as const) {
       await assertNotPublished();
     });
 
-    test(`[${name} 3.1.2-${version === 5 ? '11' : '12'}] without a will nothing is published after a crash`, async () => {
+    test(`[MQTT5 3.1.2-11] [MQTT311 3.1.2-12] ${name}: without a will nothing is published after a crash`, async () => {
       await (await RawClient.connect(node.tcp, { version })).abort();
       await assertNotPublished();
     });
@@ -108,26 +107,26 @@ for (const version of [3, 4, 5] as const) {
     const connectBytes = (flags: number, ...payload: Buffer[]): Buffer =>
       packet(0x10, str('MQTT'), version, flags, u16(0), ...properties, str(`bytes-${++serial}`), ...payload);
     const malformedWills: ReadonlyArray<readonly [string, Buffer]> = [
-      [`[${name} 3.1.2-9] will flag without topic and payload`, connectBytes(0x06)],
-      [`[${name} 3.1.2-9] will without payload`, connectBytes(0x06, ...properties, str('will/never'))],
-      [`[${name} 3.1.2-${version === 5 ? '11' : '13'}] Will QoS without a will`, connectBytes(0x0a)],
-      [`[${name} 3.1.2-${version === 5 ? '13' : '15'}] Will Retain without a will`, connectBytes(0x22)],
+      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] will flag without topic and payload', connectBytes(0x06)],
+      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] will without payload', connectBytes(0x06, ...properties, str('will/never'))],
+      ['[MQTT5 3.1.2-11] [MQTT311 3.1.2-13] Will QoS without a will', connectBytes(0x0a)],
+      ['[MQTT5 3.1.2-13] [MQTT311 3.1.2-15] Will Retain without a will', connectBytes(0x22)],
       [
-        `[${name} 3.1.2-${version === 5 ? '12' : '14'}] Will QoS 3`,
+        '[MQTT5 3.1.2-12] [MQTT311 3.1.2-14] Will QoS 3',
         connectBytes(0x1e, ...properties, str('will/never'), str('x')),
       ],
       [
-        `[${name} 3.1.3-${version === 5 ? '11' : '10'}] will topic that is not UTF-8`,
+        '[MQTT5 3.1.3-11] [MQTT311 3.1.3-10] will topic that is not UTF-8',
         connectBytes(0x06, ...properties, str(Buffer.from([0x77, 0xff])), str('x')),
       ],
       [
-        `[${name} ${version === 5 ? '4.7.0-1' : '4.7.1-1'}] will topic with #`,
+        '[MQTT5 4.7.0-1] [MQTT311 4.7.1-1] will topic with #',
         connectBytes(0x06, ...properties, str('will/#'), str('x')),
       ],
-      [`[${name} 4.7.3-1] empty will topic`, connectBytes(0x06, ...properties, str(''), str('x'))],
+      ['[MQTT5 4.7.3-1] [MQTT311 4.7.3-1] empty will topic', connectBytes(0x06, ...properties, str(''), str('x'))],
     ];
     for (const [what, bytes] of malformedWills) {
-      test(`${what} is refused, and nothing is published`, async () => {
+      test(`${name}: ${what} is refused, and nothing is published`, async () => {
         const client = await RawClient.open(node.tcp, version);
         client.send(bytes);
         await client.closed;
@@ -139,7 +138,7 @@ for (const version of [3, 4, 5] as const) {
     }
   }
 
-  test(`${tag} each Will QoS is the QoS of the publication`, async () => {
+  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: each Will QoS is the QoS of the publication`, async () => {
     for (const qos of [0, 1, 2] as const) {
       const topic = anyTopic();
       await (await connect({ version, topic, qos })).abort();
@@ -330,11 +329,11 @@ test('a stopping node publishes wills without delay', async () => {
   assert.equal(leaving.counters.willsPublished, 1);
 });
 
-test('a session that ends with its connection and has a will is never present again', async () => {
+test('[MQTT5 3.2.2-3] [MQTT311 3.2.2-2] a session that ends with its connection and has a will is never present again', async () => {
   const fields = { clientId: 'brief', topic: anyTopic(), clean: false };
   await (await connect(fields)).abort();
   await assertPublished(fields.topic);
   const again = await connect(fields);
-  assert.equal(again.connack.sessionPresent, false); // [MQTT5 3.2.2-3]
+  assert.equal(again.connack.sessionPresent, false);
   await again.end();
 });
