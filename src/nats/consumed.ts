@@ -5,14 +5,13 @@ export interface Place {
   /** How often it was handed out, this time included. */
   deliveries: number;
   sequence: number;
-  /** Milliseconds since the epoch. */
-  storedAt: number;
+  /** When it was stored: nanoseconds since the epoch, as exactly as a number can be. */
+  stamp: number;
   /** Messages that match behind it. */
   pending: number;
 }
 
-const place: Place = { deliveries: 0, sequence: 0, storedAt: 0, pending: 0 };
-const NANOSECONDS = 1e6;
+const place: Place = { deliveries: 0, sequence: 0, stamp: 0, pending: 0 };
 
 /**
  * `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<consumer's sequence>.<time>.<pending>[.<random>]`; undefined for
@@ -25,7 +24,7 @@ export function placeOf(reply: string): Place | undefined {
   if (tokens.length < first + 5) return undefined;
   place.deliveries = Number(tokens[first]);
   place.sequence = Number(tokens[first + 1]);
-  place.storedAt = Math.floor(Number(tokens[first + 3]) / NANOSECONDS);
+  place.stamp = Number(tokens[first + 3]);
   place.pending = Number(tokens[first + 4]);
   return place.sequence > 0 ? place : undefined;
 }

@@ -8,19 +8,23 @@ import type { Logger } from 'pino';
 import type { GroupTake } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
-import { placeOf } from './consumed.ts';
+import { type Place, placeOf } from './consumed.ts';
 import { type MemberGroup, PullingMember } from './group-member.ts';
 import { HeldMessage, type Holder, IN_PROGRESS } from './group-message.ts';
 import { ApiError, type Requests, UnavailableError } from './jetstream.ts';
 import { LOG_PREFIX, LOG_STREAM, type LogRecords } from './log-record.ts';
+import { RecentMessages } from './recent.ts';
 
 const CALL_MILLISECONDS = 5_000;
 const FIRST_RETRY_MILLISECONDS = 100;
 const LONGEST_RETRY_MILLISECONDS = 2_000;
 const NANOSECONDS = 1e9;
+const NANOSECONDS_PER_MILLISECOND = 1e6;
 const ALREADY_EXISTS = 10_148;
 /** Requests of all members in the cluster that may wait. */
 const MAXIMUM_WAITING = 65_536;
+/** nats-server writes a consumer's state about ten times a second. */
+const REMEMBERED = 2_048;
 /** Characters of a name that JetStream is told for people to read. */
 const READABLE_CHARACTERS = 512;
 
@@ -47,7 +51,7 @@ export interface GroupOptions {
   readonly retentionSeconds: number;
   /** Publishes on the control connection, now or when it is back. */
   readonly tell: (subject: string, word: string) => void;
-  readonly acknowledge: (token: string, patienceMs: number) => Promise<void>;
+  readonly acknowledge: (message: { readonly token: string }, patienceMs: number) => Promise<void>;
 }
 
 export class GroupConsumer implements MemberGroup, Holder {
@@ -59,8 +63,10 @@ export class GroupConsumer implements MemberGroup, Holder {
   readonly #subjects: readonly string[];
   readonly #ended: () => void;
   readonly #members = new Set<PullingMember>();
-  /** In the order in which the server was told of them. */
-  readonly #held = new Set<HeldMessage>();
+  /** By position, in the order in which the server was told of them. */
+  readonly #held = new Map<number, HeldMessage>();
+  /** Acknowledged: a nats-server that is killed forgets what it has not written yet, and hands these out once more. */
+  readonly #done = new RecentMessages(REMEMBERED);
   #making: Promise<void> | undefined;
   #isReady = false;
   /** Creation time of the consumer: another one is another consumer. */
@@ -111,7 +117,9 @@ export class GroupConsumer implements MemberGroup, Holder {
     const { clock, counters, records } = this.#options;
     const token = message.reply ?? '';
     const place = placeOf(token);
-    const record = place && records.ofConsumed(message, place.sequence, place.storedAt);
+    if (place !== undefined && this.#isKnown(place, token)) return;
+    const record =
+      place && records.ofConsumed(message, place.sequence, Math.floor(place.stamp / NANOSECONDS_PER_MILLISECOND));
     if (place !== undefined && place.sequence > this.#highest) this.#highest = place.sequence;
     if (place === undefined || record === undefined) {
       counters.dropped.notMqtt++;
@@ -119,12 +127,23 @@ export class GroupConsumer implements MemberGroup, Holder {
       return;
     }
     const held = new HeldMessage(this, place, token, clock.now());
-    this.#held.add(held);
+    this.#held.set(held.sequence, held);
     take(held, record);
   }
 
-  give(message: HeldMessage): boolean {
-    const isHeld = this.#held.delete(message);
+  /** Handed out although a member here has it, or has had it. */
+  #isKnown({ sequence, stamp }: Place, token: string): boolean {
+    const held = this.#held.get(sequence);
+    if (held?.stamp === stamp) held.token = token;
+    else if (this.#done.has(sequence, stamp)) this.tell(token, '');
+    else return false;
+    return true;
+  }
+
+  give(message: HeldMessage, isDone: boolean): boolean {
+    const { sequence } = message;
+    const isHeld = this.#held.get(sequence) === message && this.#held.delete(sequence);
+    if (isHeld && isDone) this.#done.add(sequence, message.stamp);
     if (this.#held.size === 0) this.#endIfIdle();
     return isHeld;
   }
@@ -133,18 +152,18 @@ export class GroupConsumer implements MemberGroup, Holder {
     this.#options.tell(token, word);
   }
 
-  acknowledgeForCertain(token: string): Promise<void> {
-    return this.#options.acknowledge(token, this.#options.ackWaitSeconds * 1000);
+  acknowledgeForCertain(message: HeldMessage): Promise<void> {
+    return this.#options.acknowledge(message, this.#options.ackWaitSeconds * 1000);
   }
 
   /** Called a few times per ack wait: what a client works on for long is not given to another one. */
   renew(now: number): void {
     const due = now - (this.#options.ackWaitSeconds * 1000) / 4;
-    for (const message of this.#held) {
+    for (const message of this.#held.values()) {
       if (message.toldAt > due) return;
       message.toldAt = now;
-      this.#held.delete(message);
-      this.#held.add(message);
+      this.#held.delete(message.sequence);
+      this.#held.set(message.sequence, message);
       this.tell(message.token, IN_PROGRESS);
     }
   }

@@ -54,7 +54,7 @@ export class NatsGroupLog implements GroupLog {
       ...options,
       records: new LogRecords(subjects),
       tell: (subject, word) => this.#tell(subject, word),
-      acknowledge: (token, patienceMs) => this.#acknowledge(token, patienceMs),
+      acknowledge: (message, patienceMs) => this.#acknowledge(message, patienceMs),
     };
     this.#timers = [
       clock.every((ackWaitSeconds * 1000) / SWEEPS_PER_ACK_WAIT, () => {
@@ -85,7 +85,7 @@ export class NatsGroupLog implements GroupLog {
   }
 
   acknowledge(token: string): Promise<void> {
-    return this.#acknowledge(token, EARLIER_MILLISECONDS);
+    return this.#acknowledge({ token }, EARLIER_MILLISECONDS);
   }
 
   lags(): Promise<readonly GroupLag[]> {
@@ -135,12 +135,12 @@ export class NatsGroupLog implements GroupLog {
     else if (this.#late.length < MAXIMUM_LATE) this.#late.push([subject, word]);
   }
 
-  async #acknowledge(token: string, patienceMs: number): Promise<void> {
+  async #acknowledge(message: { readonly token: string }, patienceMs: number): Promise<void> {
     const { clock, control } = this.#options;
     const end = clock.now() + patienceMs;
     for (;;) {
       try {
-        await control.request(token, '');
+        await control.request(message.token, '');
         return;
       } catch {
         // An election, or NATS is away: asked again. A group that has ended never answers.

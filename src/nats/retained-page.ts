@@ -29,6 +29,8 @@ const BROAD_FILTERS = 1_000;
 /** Fetched pages that are kept for others who read the same, at most this many and this long. */
 const KEPT_PAGES = 32;
 const KEPT_MILLISECONDS = 2_000;
+/** In a millisecond. */
+const NANOSECONDS = 1e6;
 const TOO_MANY = 'NATS/1.0 413';
 const MESSAGE = 'NATS/1.0\r\n';
 
@@ -161,9 +163,12 @@ export class RetainedPages {
   async #scan(filterSubject: string, after: number): Promise<Answer> {
     const answer: Answer = { messages: [], reached: after, count: 0, pending: 0, isTooMany: false };
     try {
-      const page = await this.#scans.page(filterSubject, after, (message, { sequence, storedAt }) => {
+      const page = await this.#scans.page(filterSubject, after, (message, { sequence, stamp }) => {
         const { length } = message.data;
-        const found = length === 0 ? undefined : this.#options.records.ofConsumed(message, sequence, storedAt);
+        const found =
+          length === 0
+            ? undefined
+            : this.#options.records.ofConsumed(message, sequence, Math.floor(stamp / NANOSECONDS));
         if (found !== undefined) answer.messages.push(this.#toMessage(found, headerBlock(message)));
       });
       answer.reached = page.reached;

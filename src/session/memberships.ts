@@ -193,7 +193,8 @@ export class Memberships {
     delivery.state = 'pending';
     shared.claim = message.token;
     host.save(() => {
-      if (host.isClosed() || delivery.state !== 'pending') return;
+      // Past the lease it may be another member's: not claimed, and not in the record that the end of the connection writes.
+      if (host.isClosed() || !host.mayServe() || delivery.state !== 'pending') return;
       delivery.state = 'sent';
       void message.confirm().then(() => {
         shared.claim = '';
