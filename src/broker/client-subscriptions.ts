@@ -41,7 +41,7 @@ export class ClientSubscriptions {
       serial,
       overlapping: this.#overlapsOf(wanted, previous),
       place: undefined,
-      noted: undefined,
+      noted: previous?.noted,
     };
     if (previous === undefined) this.#node.add(subscription);
     else this.#node.replace(previous, subscription);

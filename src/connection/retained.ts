@@ -33,8 +33,9 @@ async function sendAll(connection: Connection, sessions: Sessions, due: readonly
   const since = connection.node.clock.now();
   for (const text of due) {
     if (connection.isClosed) return;
-    const noted = connection.subscriptions.get(text)?.noted;
-    if (noted === undefined) continue; // unsubscribed meanwhile
+    const subscription = connection.subscriptions.get(text);
+    if (subscription === undefined) continue; // unsubscribed meanwhile
+    const { noted = new NotedTopics() } = subscription;
     if (connection.sessionIfMade === undefined && !(await isRetained(connection, sessions, text, since))) {
       connection.subscriptions.note(text, undefined);
       continue;

@@ -4,8 +4,8 @@
  */
 import type { Msg } from 'nats';
 import type { RetainedCursor, RetainedMessage, RetainedPage } from '../broker/ports.ts';
-import type { Clock } from '../clock.ts';
-import { ApiError, type Requests, type StoredMessage, UnavailableError } from './jetstream.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import { type Requests, type StoredMessage, UnavailableError } from './jetstream.ts';
 import type { LogRecords } from './log-record.ts';
 import { headerBlock, lastHeader } from './raw-message.ts';
 import { RetainedScans } from './retained-scan.ts';
@@ -27,7 +27,7 @@ const PAGES_AT_ONCE = 8;
 const BROAD_MILLISECONDS = 60_000;
 const BROAD_FILTERS = 1_000;
 /** Fetched pages that are kept for others who read the same, at most this many and this long. */
-const KEPT_PAGES = 32;
+const KEPT_PAGES = 16;
 const KEPT_MILLISECONDS = 2_000;
 /** In a millisecond. */
 const NANOSECONDS = 1e6;
@@ -73,6 +73,7 @@ export class RetainedPages {
   readonly #broadFilters = new Map<string, number>();
   readonly #waiting: Array<() => void> = [];
   #underWay = 0;
+  #cancelForgetting: CancelTimer | undefined;
 
   constructor(options: RetainedPagesOptions) {
     this.#options = options;
@@ -95,17 +96,30 @@ export class RetainedPages {
   }
 
   #keep(key: string, kept: KeptPage): void {
-    const limit = this.#options.clock.now() - KEPT_MILLISECONDS;
-    // Oldest first.
-    for (const [old, { startedAt }] of this.#kept) {
-      if (this.#kept.size < KEPT_PAGES && startedAt > limit) break;
-      this.#kept.delete(old);
-    }
+    this.#forgetOld(KEPT_PAGES - 1);
+    this.#forgetLater();
     this.#kept.delete(key);
     this.#kept.set(key, kept);
     kept.page.catch(() => {
       if (this.#kept.get(key) === kept) this.#kept.delete(key);
     });
+  }
+
+  #forgetLater(): void {
+    this.#cancelForgetting ??= this.#options.clock.after(KEPT_MILLISECONDS, () => {
+      this.#cancelForgetting = undefined;
+      this.#forgetOld(KEPT_PAGES);
+      if (this.#kept.size > 0) this.#forgetLater();
+    });
+  }
+
+  /** Oldest first. */
+  #forgetOld(maximum: number): void {
+    const limit = this.#options.clock.now() - KEPT_MILLISECONDS;
+    for (const [old, { startedAt }] of this.#kept) {
+      if (this.#kept.size <= maximum && startedAt > limit) break;
+      this.#kept.delete(old);
+    }
   }
 
   async #inTurn<T>(fetch: () => Promise<T>): Promise<T> {
@@ -174,9 +188,9 @@ export class RetainedPages {
       answer.reached = page.reached;
       answer.pending = page.isEnd ? 0 : 1;
       return answer;
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      // No consumer to be had: a limit, or a permission. Slower, but the same.
+    } catch {
+      // No consumer to be had (a limit, a permission), it is gone, or a message is larger than its pages. Slower, but the same.
+      answer.messages.length = 0;
       return this.#ask({ next_by_subj: filterSubject }, after);
     }
   }

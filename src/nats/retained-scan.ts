@@ -9,8 +9,8 @@ import { type Place, placeOf } from './consumed.ts';
 import { type Requests, UnavailableError } from './jetstream.ts';
 
 const PAGE_MESSAGES = 512;
-/** More than the largest message that NATS carries by default. */
-const PAGE_BYTES = 2 * 1024 * 1024;
+/** As much as the largest message that NATS carries by default. */
+const PAGE_BYTES = 1024 * 1024;
 const PAGE_MILLISECONDS = 2_000;
 const CREATE_MILLISECONDS = 5_000;
 /** A consumer that nobody asks ends after this time. */

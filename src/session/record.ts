@@ -39,6 +39,8 @@ export interface SubscriptionRecord {
   readonly positions: readonly number[];
   /** Position in the retained store up to which the client has its retained messages; undefined = it has them all, or gets none. */
   readonly retainedDue: number | undefined;
+  /** Position in the log when they became due; undefined = as `retainedDue`. */
+  readonly retainedUntil: number | undefined;
   /** Positions in the log of retained messages behind it that the client has. */
   readonly retainedDone: readonly number[];
 }
@@ -74,15 +76,17 @@ export function encodeRecord(record: SessionRecord): Buffer {
     JSON.stringify({
       version: VERSION,
       ...rest,
-      subscriptions: subscriptions.map(({ options: o, positions, retainedDone, retainedDue, start, text }) => [
-        text,
-        o.qos,
-        (o.noLocal ? 1 : 0) + (o.retainAsPublished ? 2 : 0) + o.retainHandling * 4,
-        o.identifier,
-        start,
-        positions,
-        ...(retainedDue === undefined ? [] : [[retainedDue, ...retainedDone]]),
-      ]),
+      subscriptions: subscriptions.map(
+        ({ options: o, positions, retainedDone, retainedDue, retainedUntil = 0, start, text }) => [
+          text,
+          o.qos,
+          (o.noLocal ? 1 : 0) + (o.retainAsPublished ? 2 : 0) + o.retainHandling * 4,
+          o.identifier,
+          start,
+          positions,
+          ...(retainedDue === undefined ? [] : [[retainedDue, retainedUntil, ...retainedDone]]),
+        ],
+      ),
       outbound: outbound.map(({ isRetained, packetId, qos, sequence, shared, state }) => {
         const delivery = [packetId, sequence, qos, state];
         if (isRetained) return [...delivery, 'retained'];
@@ -124,7 +128,8 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       start,
       positions,
       retainedDue: retained?.[0],
-      retainedDone: retained?.slice(1) ?? [],
+      retainedUntil: retained?.[1],
+      retainedDone: retained?.slice(2) ?? [],
     })),
     outbound: encoded.outbound.map(([packetId, sequence, qos, state, from, claim = '']) => ({
       packetId,

@@ -4,10 +4,14 @@ import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
 import type { Outbound, RetainedCopy } from './outbound.ts';
+import type { SubscriptionRecord } from './record.ts';
 import { RetainedReader, type RetainedSink } from './retained-reader.ts';
 import type { Sending } from './sending.ts';
 import type { Outlet } from './session.ts';
 import type { SessionSubscription } from './subscription.ts';
+
+/** Of a subscription that is owed none. */
+export const nothingRetained = { retainedDue: undefined, retainedUntil: undefined, retainedDone: [] };
 
 export interface RetainedCopiesOptions {
   readonly store: RetainedStore;
@@ -52,6 +56,7 @@ export class RetainedCopies implements RetainedSink {
   /** Begins, or begins anew for a subscription that asks again. */
   read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
     this.stop(subscription);
+    subscription.retainedUntil = until;
     const { retainedDone: done, retainedDue: from = 0 } = subscription;
     const reader = new RetainedReader({
       store: this.#options.store,
@@ -109,18 +114,22 @@ export class RetainedCopies implements RetainedSink {
   retainedRead({ subscription }: RetainedReader): void {
     this.#readers.delete(subscription);
     subscription.retainedDue = undefined;
+    subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
     if (this.#readers.size === 0) this.#doneBefore.clear();
     this.#options.done(subscription);
   }
 
   /** Where it has come to; for the record. */
-  progressOf(subscription: SessionSubscription): { retainedDue: number | undefined; retainedDone: readonly number[] } {
+  progressOf(
+    subscription: SessionSubscription,
+  ): Pick<SubscriptionRecord, 'retainedDue' | 'retainedUntil' | 'retainedDone'> {
     const reader = this.#readers.get(subscription)?.reader;
-    const { retainedDone, retainedDue } = subscription;
-    if (retainedDue === undefined) return { retainedDue, retainedDone };
+    const { retainedDone, retainedDue, retainedUntil = subscription.start } = subscription;
+    if (retainedDue === undefined) return nothingRetained;
     return {
       retainedDue: reader?.position ?? retainedDue,
+      retainedUntil,
       retainedDone: [...(reader?.done ?? retainedDone), ...this.#doneBefore],
     };
   }

@@ -17,7 +17,7 @@ import { Reader, type RecordSink } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { Resends } from './resends.ts';
-import { RetainedCopies, type RetainedStart } from './retained-copies.ts';
+import { nothingRetained, RetainedCopies, type RetainedStart } from './retained-copies.ts';
 import { Sending } from './sending.ts';
 import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
 
@@ -65,7 +65,6 @@ export interface SessionOptions {
 
 /** Messages of groups are asked for when so many places are free, or half of the window. */
 const WORTH_ASKING = 64;
-const nothingRetained = { retainedDue: undefined, retainedDone: [] };
 
 export class Session implements RecordSink {
   readonly clientId: string;
@@ -178,7 +177,7 @@ export class Session implements RecordSink {
   start(now: number): void {
     this.#isStarted = true;
     for (const subscription of this.#subscriptions.values()) {
-      const { retainedDue, start: until } = subscription;
+      const { retainedDue, retainedUntil: until = subscription.start } = subscription;
       if (retainedDue !== undefined) this.#retained.read(subscription, { until, since: now });
     }
     this.pump();
@@ -304,6 +303,7 @@ export class Session implements RecordSink {
     if (subscription === undefined || subscription.group !== undefined) return;
     this.#retained.stop(subscription);
     subscription.retainedDue = 0;
+    subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
   }
 
@@ -354,12 +354,14 @@ export class Session implements RecordSink {
     return this.#subscriptions.values();
   }
 
-  #restoreSubscription({ options, positions, retainedDone, retainedDue, start, text }: SubscriptionRecord): void {
+  #restoreSubscription(record: SubscriptionRecord): void {
+    const { options, positions, retainedDone, retainedDue, retainedUntil, start, text } = record;
     const parsed = parseFilter(text);
     if (parsed === undefined) return; // a newer version's: it keeps what this one does not know
     const subscription = new SessionSubscription(text, parsed, options);
     subscription.start = start;
     subscription.retainedDue = retainedDue;
+    subscription.retainedUntil = retainedUntil;
     subscription.retainedDone = retainedDone;
     this.#add(subscription);
     if (!this.#readsLog) return;

@@ -37,6 +37,8 @@ export class SessionSubscription {
   start = 0;
   /** Its retained messages are owed to the client: position in the retained store up to which it has them; undefined = not owed (any more). */
   retainedDue: number | undefined;
+  /** End of the log when they became due: what is behind it comes as an ordinary message. Undefined: {@link start}. */
+  retainedUntil: number | undefined;
   /** Positions in the log of messages behind `retainedDue` that the client has. */
   retainedDone: readonly number[] = [];
 

@@ -1,7 +1,7 @@
 /** Retained messages on an embedded node: what is kept, who gets it, how it looks. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { IPublishPacket } from 'mqtt-packet';
+import type { IPublishPacket, ISubackPacket } from 'mqtt-packet';
 import { startNode, type TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
@@ -242,6 +242,31 @@ test('more than a page, with a small Receive Maximum: everything comes once, wha
   assert.deepEqual(seen.get('many/0'), ['old true', 'new false']);
   for (let index = 1; index < COUNT; index++) assert.deepEqual(seen.get(`many/${index}`), ['old true']);
   for (const one of [client, publisher]) await one.end();
+});
+
+test('[MQTT5 3.8.4-3] [MQTT311 3.8.4-3] the same filter again while its retained messages are on their way: live messages come, whatever the second one asks for', async () => {
+  await retain('twice/kept', 'kept');
+  const publisher = await connect();
+  for (const [qos, rh] of [
+    [1, 2],
+    [1, 0],
+    [0, 2],
+    [0, 1],
+    [2, 1],
+  ] as const) {
+    const client = await connect({ clientId: `twice-${qos}-${rh}`, properties: { sessionExpiryInterval: 60 } });
+    const again = { topic: 'twice/+', qos, rh };
+    client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'twice/+', qos: 1, rh: 0 }] });
+    client.send({ cmd: 'subscribe', messageId: 2, subscriptions: [again] });
+    await client.nextMatching((packet): packet is ISubackPacket => packet.cmd === 'suback' && packet.messageId === 2);
+    await publisher.publishAcknowledged('twice/live', `${qos} ${rh}`, 1);
+    for (;;) {
+      const { payload, topic } = await client.next('publish');
+      if (topic === 'twice/live' && payload.toString() === `${qos} ${rh}`) break;
+    }
+    await client.end(0);
+  }
+  await publisher.end();
 });
 
 test('UNSUBSCRIBE ends it, and the connection goes on', async () => {

@@ -31,6 +31,7 @@ const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
       start: position,
       positions: fc.array(position, { maxLength: 3 }),
       retainedDue: fc.option(position, { nil: undefined }),
+      retainedUntil: position,
       retainedDone: fc.array(position, { maxLength: 3 }),
     }),
     { maxLength: 5 },
@@ -52,7 +53,9 @@ const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
 /** Without retained messages that are due there are none that are done. */
 function consistent(record: SessionRecord): SessionRecord {
   const subscriptions = record.subscriptions.map((subscription) =>
-    subscription.retainedDue === undefined ? { ...subscription, retainedDone: [] } : subscription,
+    subscription.retainedDue === undefined
+      ? { ...subscription, retainedUntil: undefined, retainedDone: [] }
+      : subscription,
   );
   return { ...record, subscriptions };
 }
@@ -77,6 +80,7 @@ test('record - messages of groups keep their subscription and claim, and those o
       start: 0,
       positions: [],
       retainedDue: undefined,
+      retainedUntil: undefined,
       retainedDone: [],
     })),
     outbound: [
