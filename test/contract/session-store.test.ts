@@ -1,25 +1,12 @@
 /** The session store contract on both implementations; the NATS one on a real nats-server. */
+import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
-import { pino } from 'pino';
 import { systemClock } from '../../src/clock.ts';
 import { EmbeddedSessionStore } from '../../src/embedded/session-store.ts';
-import { connectNats } from '../../src/nats/client.ts';
-import { Requests } from '../../src/nats/jetstream.ts';
-import { provision } from '../../src/nats/provision.ts';
-import { NatsSessionStore } from '../../src/nats/session-store.ts';
+import { openBackplane } from '../support/backplane.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { natsSettings } from '../support/nats-settings.ts';
 import { type StoreUnderTest, sessionStoreContract } from './session-store-contract.ts';
 
-const log = pino({ level: 'silent' });
-const storage = {
-  replicas: 1,
-  storage: 'file',
-  logMaxAgeSeconds: 3_600,
-  logMaxBytes: 0,
-  logDiscard: 'new',
-  duplicateWindowSeconds: 120,
-} as const;
 let nats: NatsServerProcess;
 
 before(async () => {
@@ -28,17 +15,10 @@ before(async () => {
 after(() => nats.stop());
 
 async function openNats(): Promise<StoreUnderTest> {
-  const { signal } = new AbortController();
-  const connection = await connectNats(natsSettings(nats.url), 'contract', { noEcho: false, log, signal });
-  const requests = new Requests(connection, systemClock);
-  await provision(requests, storage, log);
-  return {
-    store: new NatsSessionStore(requests),
-    close: async () => {
-      requests.close();
-      await connection.close();
-    },
-  };
+  const backplane = await openBackplane(nats.url);
+  const { sessions: store } = backplane;
+  assert.ok(store !== undefined);
+  return { store, close: () => backplane.close() };
 }
 
 sessionStoreContract('embedded', async () => ({
