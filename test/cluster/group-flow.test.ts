@@ -86,7 +86,8 @@ async function forgetAll(members: readonly Member[]): Promise<void> {
 }
 
 test('QoS 1, six members on three nodes, one node killed in the middle: every message reached a member, shares follow speed', async (t) => {
-  const members = [100, 10, 10, 10, 10, 10].map((work) => new Member(work));
+  // Long beside what a busy machine adds to them.
+  const members = [300, 30, 30, 30, 30, 30].map((work) => new Member(work));
   await joinAll(members, '$share/speed/flow/#', 1);
   const survivors = [0, 1, 3, 4].flatMap((index) => members[index] ?? []);
   const half = poll(async () => countsOf(members).size > COUNT / 2, { what: 'half', timeoutMs: 60_000 });
@@ -98,7 +99,7 @@ test('QoS 1, six members on three nodes, one node killed in the middle: every me
   await waitForAll(members, COUNT);
   t.diagnostic(`at half: ${slow} and ${fast.join(' ')}`);
   const mean = fast.reduce((sum, share) => sum + share, 0) / fast.length;
-  assert.ok(slow > mean / 20 && slow < mean / 4, `${slow} of ${mean}`);
+  assert.ok(slow > mean / 20 && slow < mean / 3.5, `${slow} of ${mean}`);
   for (const share of fast) assert.ok(share > mean * 0.75 && share < mean * 1.25, `${share} of ${mean}`);
   // Only what the killed node's clients had not acknowledged came again.
   const repeated = [...countsOf(members).values()].filter((times) => times > 1).length;

@@ -13,7 +13,7 @@ import { freePort } from './ports.ts';
 import { endsWithParent } from './with-parent.ts';
 
 const entry = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
-const READY_MILLISECONDS = 15_000;
+const READY_MILLISECONDS = 30_000;
 
 export interface TestNode extends RunningServer {
   readonly tcp: number;
