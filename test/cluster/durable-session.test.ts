@@ -4,6 +4,7 @@ import { hash } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { connect as connectNats, type JetStreamManager, type KV, type NatsConnection } from 'nats';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
@@ -208,7 +209,7 @@ test('an owner that is frozen loses the session within a bounded time; awake, it
   await publishNumbers(publisher, { to: 50, topic: 'frozen' });
   await first.waitFor(50);
   const before = await recordOf('frozen-owner');
-  process.kill(frozen.pid, 'SIGSTOP');
+  freeze(frozen.pid);
   const second = new SessionClient('frozen-owner');
   const started = performance.now();
   await second.connect(port(0));
@@ -240,7 +241,7 @@ test('a node that was frozen for longer than its lease serves nothing of what wa
   await client.publish('lease/before', '1');
   const nodes = await application.jetstream().views.kv('SMQ_NODES', { bindOnly: true });
   const key = await keyOfOwner(nodes, (await recordOf('lease-client'))?.owner ?? '');
-  process.kill(frozen.pid, 'SIGSTOP');
+  freeze(frozen.pid);
   const unheard = client.publish('lease/stale', '2').then(
     () => 'acknowledged',
     () => 'closed',

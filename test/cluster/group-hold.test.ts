@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { ACK_WAIT_MILLISECONDS, elapsed, GroupNodes } from '../support/group-nodes.ts';
 import { poll } from '../support/poll.ts';
 import { publishNumbers, range } from '../support/session-client.ts';
@@ -41,7 +42,7 @@ test('a node that freezes: what it held goes to others after the ack wait, and i
   for (const qos of [1, 2] as const) {
     const filter = `$share/frozen${qos}/ice/${qos}`;
     const [asleep, awake] = [await nodes.join(0, filter, qos, { receiveMaximum: 5 }), await nodes.connect(1)];
-    process.kill(frozen.pid, 'SIGSTOP');
+    freeze(frozen.pid);
     const publisher = await nodes.connect(1, { expiry: 0 });
     // Its request still waits at the server: it is given messages that it does not see.
     await publishNumbers(publisher, { topic: `ice/${qos}`, to: 10, qos });

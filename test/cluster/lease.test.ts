@@ -6,6 +6,7 @@ import { sweepOnce } from '../../src/session/orphans.ts';
 import { decodeRecord, encodeRecord, type SessionRecord } from '../../src/session/record.ts';
 import { openBackplane } from '../support/backplane.ts';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
@@ -36,7 +37,7 @@ test('a node that was paused for longer than its lease closes its clients unread
   await client.next('puback');
   assert.equal((await subscriber.messages(1))[0]?.payload, 'before');
 
-  process.kill(paused.pid, 'SIGSTOP');
+  freeze(paused.pid);
   const frozenAt = performance.now();
   client.publish('paused/a', 'buffered', { qos: 1, messageId: 2 });
   // Time itself is what is tested here: the lease must be over.

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -100,7 +101,7 @@ test('publishers that are faster than a frozen NATS are held back: memory stays 
   const publisher = await RawClient.connect(edge.tcp);
   const payload = Buffer.alloc(16 * 1024, 1);
   const count = 4_000; // 64 MB, far above what may be in flight
-  process.kill(nats.pid, 'SIGSTOP');
+  freeze(nats.pid);
   const before = edge.residentBytes();
   for (let n = 0; n < count; n++) publisher.publish('flood', payload);
   await eventually(() => publisher.socket.writableLength > 0 && publisher.socket.bytesWritten > 0, 'back-pressure');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { type NatsCluster, startNatsCluster } from '../support/nats-cluster.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
@@ -87,7 +88,7 @@ test('a client of a killed node is served at once elsewhere', async () => {
 test('an owner that does not answer is waited for a bounded time, and yields when it wakes', async () => {
   const frozen = await EdgeProcess.start({ SUPERMQ_NATS_SERVERS: nats.url });
   const first = await RawClient.connect(frozen.tcp, { version: 5, clientId: 'frozen' });
-  process.kill(frozen.pid, 'SIGSTOP');
+  freeze(frozen.pid);
   const before = performance.now();
   const second = await RawClient.connect(port(0), { version: 5, clientId: 'frozen' });
   assert.ok(performance.now() - before < 3_000, 'the wait is bounded');
@@ -105,7 +106,7 @@ test('connections that were made while a node was cut off from NATS are found af
   );
   const first = await RawClient.connect(port(0, pair), { version: 5, clientId: 'cut' });
   // Freezing the node's answer path for the time of the second CONNECT stands in for a node that is redialling.
-  process.kill(pair[0]?.pid ?? 0, 'SIGSTOP');
+  freeze(pair[0]?.pid ?? 0);
   const second = await RawClient.connect(port(1, pair), { version: 5, clientId: 'cut' });
   await lone.kill();
   await lone.restart();

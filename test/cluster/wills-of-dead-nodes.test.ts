@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { connect } from 'nats';
 import { openBackplane } from '../support/backplane.ts';
 import { eventually } from '../support/eventually.ts';
+import { freeze } from '../support/freeze.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
@@ -178,7 +179,7 @@ test('a paused node: its wills are published by others, and it publishes none ag
     qosOf: (n) => (n % 3) as 0 | 1 | 2,
   });
   const pausedAt = performance.now();
-  process.kill(node.pid, 'SIGSTOP');
+  freeze(node.pid);
   await seeAll(watch, 100);
   assertInTime(watch, pausedAt);
   process.kill(node.pid, 'SIGCONT');

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { freeze } from './freeze.ts';
 import { poll } from './poll.ts';
 import { endsWithParent } from './with-parent.ts';
 
@@ -98,7 +99,7 @@ export class NatsServerProcess {
 
   /** Freezes the process: its sockets stay open and silent. */
   pause(): void {
-    process.kill(this.pid, 'SIGSTOP');
+    freeze(this.pid);
   }
 
   /** Lets a frozen process go on. */
