@@ -1,8 +1,8 @@
 /**
  * One member's pulls from its group's consumer. Each member has an inbox of its own and requests for as many messages as it has room for:
  * JetStream serves the waiting requests of all nodes in turn, so shares are equal while members keep up and follow their speed when
- * they do not. The next request goes out when half of the last one is used up: with one that waits for its end, members that are
- * refilled first get more, and each of them waits for a round trip (measured: 5 to 25 % less per CPU second).
+ * they do not. The next request goes out when half of the last one is used up: waiting for its end costs each member a
+ * round trip (six pairs of runs: 6 % fewer messages per CPU second in the median, between 21 % fewer and 8 % more).
  */
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
 import type { GroupMember, GroupTake } from '../broker/ports.ts';

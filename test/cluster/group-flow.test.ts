@@ -1,6 +1,6 @@
 /** Groups with QoS 1 and 2 over three nodes: shares by speed, nodes that are killed, members that come and go. Nothing is lost. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
@@ -10,6 +10,8 @@ const COUNT = 20_000;
 /** The ack wait is twice the lease: what a killed node held comes back after it. */
 const LEASE_SECONDS = 5;
 const RECEIVE_MAXIMUM = 10;
+/** Ten times as long as the others: long enough that what a busy machine adds to each message changes little. */
+const SLOW_MILLISECONDS = 300;
 
 let nats: NatsServerProcess;
 let edges: EdgeProcess[];
@@ -30,6 +32,14 @@ function startEdge(): Promise<EdgeProcess> {
     SUPERMQ_LEASE_SECONDS: String(LEASE_SECONDS),
     SUPERMQ_GROUPS_RETENTION_SECONDS: '60',
   });
+}
+
+/** Another node takes its place when the test is over. */
+async function killNode(index: number, t: TestContext): Promise<void> {
+  t.after(async () => {
+    edges[index] = await startEdge();
+  });
+  await edges[index]?.kill();
 }
 
 function portOf(index: number): number {
@@ -86,36 +96,34 @@ async function forgetAll(members: readonly Member[]): Promise<void> {
 }
 
 test('QoS 1, six members on three nodes, one node killed in the middle: every message reached a member, shares follow speed', async (t) => {
-  // Long beside what a busy machine adds to them.
-  const members = [300, 30, 30, 30, 30, 30].map((work) => new Member(work));
+  const members = [SLOW_MILLISECONDS, 30, 30, 30, 30, 30].map((work) => new Member(work));
   await joinAll(members, '$share/speed/flow/#', 1);
   const survivors = [0, 1, 3, 4].flatMap((index) => members[index] ?? []);
   const half = poll(async () => countsOf(members).size > COUNT / 2, { what: 'half', timeoutMs: 60_000 });
   const publishing = publishAll('flow', 0, COUNT);
   await half;
   const [slow = 0, ...fast] = members.map(({ client }) => client.arrivals.length);
-  await edges[2]?.kill();
+  await killNode(2, t);
   await publishing;
   await waitForAll(members, COUNT);
   t.diagnostic(`at half: ${slow} and ${fast.join(' ')}`);
   const mean = fast.reduce((sum, share) => sum + share, 0) / fast.length;
-  assert.ok(slow > mean / 20 && slow < mean / 3.5, `${slow} of ${mean}`);
+  assert.ok(slow > mean / 20 && slow < mean / 4, `${slow} of ${mean}`);
   for (const share of fast) assert.ok(share > mean * 0.75 && share < mean * 1.25, `${share} of ${mean}`);
   // Only what the killed node's clients had not acknowledged came again.
   const repeated = [...countsOf(members).values()].filter((times) => times > 1).length;
   assert.ok(repeated <= 4 * RECEIVE_MAXIMUM, `${repeated} repeated`);
   t.diagnostic(`${repeated} of ${COUNT} came twice`);
-  edges[2] = await startEdge();
   await forgetAll(survivors);
 });
 
-test('[MQTT5 4.8.2-4] [MQTT5 4.8.2-5] QoS 2, the same: every message reached one member once, those of the killed node included', async () => {
+test('[MQTT5 4.8.2-4] [MQTT5 4.8.2-5] QoS 2, the same: every message reached one member once, those of the killed node included', async (t) => {
   const members = [0, 1, 2, 3, 4, 5].map(() => new Member(5));
   await joinAll(members, '$share/once/twice/#', 2);
   const half = poll(async () => countsOf(members).size > COUNT / 2, { what: 'half', timeoutMs: 60_000 });
   const publishing = publishAll('twice', 0, COUNT, 2);
   await half;
-  await edges[2]?.kill();
+  await killNode(2, t);
   const moved = [2, 5].flatMap((index) => members[index] ?? []);
   await Promise.all(moved.map(({ client }) => client.closed));
   await Promise.all(
@@ -130,7 +138,6 @@ test('[MQTT5 4.8.2-4] [MQTT5 4.8.2-5] QoS 2, the same: every message reached one
     [...countsOf(members)].filter(([, times]) => times > 1),
     [],
   );
-  edges[2] = await startEdge();
   await forgetAll(members);
 });
 
