@@ -122,13 +122,13 @@ export class Delivery {
    */
   #deliverSelective(subscription: Subscription, topic: Topic, payload: Uint8Array, extras: Extras | undefined): void {
     if (!accepts(subscription, extras) || (extras?.isStored === true && subscription.subscriber.readsLog)) return;
+    if (extras?.retain === true) subscription.noted?.note(topic.name);
     let identifiers: number[] | undefined;
     for (const other of subscription.overlapping) {
       if (!accepts(other, extras) || !topicMatches(other.filter, topic.name)) continue;
       if (other.serial < subscription.serial) return;
       if (other.identifier !== 0) identifiers = [...(identifiers ?? [subscription.identifier]), other.identifier];
     }
-    if (extras?.retain === true) subscription.noted?.note(topic.name);
     const { subscriber, retainAsPublished } = subscription;
     const variant = {
       hasProperties: subscriber.hasProperties,

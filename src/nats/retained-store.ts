@@ -36,6 +36,8 @@ interface Place {
   revision: number;
   /** Position in the log of what is there; 0 = not known. */
   sequence: number;
+  /** Identity of that log. */
+  log: string;
 }
 
 /** Puts for one topic: one is written, the latest of the others waits. */
@@ -54,8 +56,8 @@ export interface NatsRetainedStoreOptions {
   readonly replicas: number;
   /** Identity of the log, as its leader told last. */
   readonly logIdentity: () => string;
-  /** Asks the leader for the identity of the log. */
-  readonly askLog: () => Promise<unknown>;
+  /** Asks the leader for the identity of the log and where it ends. */
+  readonly askLog: () => Promise<{ readonly last: number }>;
 }
 
 export class NatsRetainedStore implements RetainedStore {
@@ -142,7 +144,12 @@ export class NatsRetainedStore implements RetainedStore {
   /** Undefined: something else stood there; the place is known now. */
   async #writeOnce(subject: string, message: RetainedPut): Promise<LogOutcome | undefined> {
     const place = this.#placeOf(subject);
-    if (place.sequence >= message.sequence) return 'stored';
+    if (place.log !== this.#options.logIdentity()) place.sequence = 0;
+    if (place.sequence >= message.sequence) {
+      // Seldom, so it is asked for: the log may have been set back.
+      await this.#look(subject, place, message);
+      if (place.sequence >= message.sequence) return 'stored';
+    }
     const { control } = this.#options;
     const headers = readyHeaders(this.#lines(message, place.revision));
     const reply = await control.request(RETAINED_PREFIX + subject, message.payload, headers);
@@ -150,6 +157,7 @@ export class NatsRetainedStore implements RetainedStore {
     if (error === undefined && seq !== undefined) {
       place.revision = seq;
       place.sequence = message.sequence;
+      place.log = this.#options.logIdentity();
       return 'stored';
     }
     if (error?.err_code === WRONG_REVISION) {
@@ -163,7 +171,7 @@ export class NatsRetainedStore implements RetainedStore {
   #placeOf(subject: string): Place {
     const known = this.#places.get(subject);
     if (known !== undefined) return known;
-    const place = { revision: 0, sequence: 0 };
+    const place = { revision: 0, sequence: 0, log: '' };
     this.#places.add(subject, place);
     return place;
   }
@@ -176,11 +184,13 @@ export class NatsRetainedStore implements RetainedStore {
     let sequence = logPosition(block, logIdentity());
     if (sequence >= message.sequence) {
       // Before giving way to a later one: it may be of a log that is no more.
-      await askLog();
+      const { last } = await askLog();
       sequence = logPosition(block, logIdentity());
+      if (sequence > last) sequence = 0;
     }
     place.revision = stored?.seq ?? 0;
     place.sequence = sequence;
+    place.log = logIdentity();
   }
 
   #lines({ expirySeconds, extras, payload, qos, sequence }: RetainedPut, revision: number): string {

@@ -14,6 +14,8 @@ const AT_ONCE = 256;
 const DEFAULT_MAXIMUM_WAITING = 100_000;
 /** Until a will is looked at again that nobody has answered for, or that another node is publishing. */
 const RETRY_MILLISECONDS = 1_000;
+/** Until others get their turn beside one that is being published. */
+const PATIENCE_MILLISECONDS = 5_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface DueWillsOptions extends WillPublicationOptions {
@@ -38,6 +40,8 @@ export class DueWills {
   readonly #options: DueWillsOptions;
   readonly #queue: DueQueue;
   readonly #stopSweep: CancelTimer;
+  /** Ids of wills that are being published. */
+  readonly #publishing = new Set<string>();
   #isSweeping = false;
   /** When to look for wills of this node that found no room. */
   #lookAt = NEVER;
@@ -155,14 +159,40 @@ export class DueWills {
     const { log } = this.#options;
     try {
       if (record.claim === undefined && dueAt > log.now()) return await this.#wait(found, dueAt);
-      if (this.#options.publication.isInHand(record)) return this.#retry(will);
-      if (await this.#options.publication.publish(found)) this.#count(found.owner);
-      // Changed meanwhile: somebody else sees to it, and who that is may die.
-      else return this.#retry(will);
+    } catch {
+      return this.#retry(will);
+    }
+    if (this.#options.publication.isInHand(record)) return this.#retry(will);
+    if (this.#publishing.has(record.id)) return 'waiting';
+    // One that waits for something that is away must not stop the others; it goes on by itself.
+    return this.#withPatience(this.#publish(found, will));
+  }
+
+  async #publish(found: FoundWill, will: Omit<WaitingWill, 'at'>): Promise<Outcome> {
+    const { id } = found.record;
+    this.#publishing.add(id);
+    try {
+      // False: changed meanwhile. Somebody else sees to it, and who that is may die.
+      if (!(await this.#options.publication.publish(found))) return this.#retry(will);
+      this.#count(found.owner);
       return 'settled';
     } catch {
       // Nobody answered, or the log is full.
       return this.#retry(will);
+    } finally {
+      this.#publishing.delete(id);
+    }
+  }
+
+  async #withPatience(publishing: Promise<Outcome>): Promise<Outcome> {
+    let cancel: CancelTimer = () => {};
+    const patience = new Promise<Outcome>((resolve) => {
+      cancel = this.#options.clock.after(PATIENCE_MILLISECONDS, () => resolve('waiting'));
+    });
+    try {
+      return await Promise.race([publishing, patience]);
+    } finally {
+      cancel();
     }
   }
 

@@ -25,7 +25,7 @@ export interface Delivery {
   /** Readers that still have to pass the message. */
   readonly readers: readonly Reader[];
   /** A copy for a new subscription that is not a message of the session's own way through the log. */
-  readonly retained: RetainedCopy | undefined;
+  retained: RetainedCopy | undefined;
   /** Of a message that came through a group: no reader has to do with it. */
   readonly shared: Shared | undefined;
 }
@@ -59,10 +59,15 @@ export class Outbound {
 
   /** How many more messages may be sent now. */
   get room(): number {
-    if (this.#bySequence.size >= MAXIMUM_REMEMBERED) return 0;
+    if (this.isFull) return 0;
     const room = this.capacity - this.#byId.size;
     if (room <= 0 || this.#byId.size === 0) return room;
     return Math.min(room, MAXIMUM_AHEAD - this.#ahead());
+  }
+
+  /** No more may be remembered. */
+  get isFull(): boolean {
+    return this.#bySequence.size >= MAXIMUM_REMEMBERED;
   }
 
   has(sequence: number): boolean {

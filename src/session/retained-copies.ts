@@ -3,12 +3,14 @@
 import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
-import type { Outbound, RetainedCopy } from './outbound.ts';
+import type { Delivery, Outbound, RetainedCopy } from './outbound.ts';
 import type { SubscriptionRecord } from './record.ts';
 import { RetainedReader, type RetainedSink } from './retained-reader.ts';
 import type { Sending } from './sending.ts';
 import type { Outlet } from './session.ts';
 import type { SessionSubscription } from './subscription.ts';
+
+const nobody: RetainedCopy = { acknowledged: () => {} };
 
 /** Of a subscription that is owed none. */
 export const nothingRetained = { retainedDue: undefined, retainedUntil: undefined, retainedDone: [] };
@@ -38,6 +40,8 @@ export class RetainedCopies implements RetainedSink {
   readonly #options: RetainedCopiesOptions;
   /** Positions in the log of copies that an earlier connection has sent and this one has seen acknowledged. */
   readonly #doneBefore = new Set<number>();
+  /** In flight since an earlier connection, and no longer in the log: sent again, with their packet ids, when a reader meets them. */
+  readonly #lost = new Map<number, Delivery>();
   readonly #readers = new Map<SessionSubscription, { reader: RetainedReader; noted: NotedTopics }>();
 
   constructor(options: RetainedCopiesOptions) {
@@ -46,7 +50,10 @@ export class RetainedCopies implements RetainedSink {
 
   /** What an earlier connection has sent: the reader of now must not send it again. */
   readonly before: RetainedCopy = {
-    acknowledged: (sequence) => void this.#doneBefore.add(sequence),
+    // Without a reader it is not asked for again.
+    acknowledged: (sequence) => {
+      if (this.#readers.size > 0) this.#doneBefore.add(sequence);
+    },
   };
 
   get isReading(): boolean {
@@ -85,22 +92,24 @@ export class RetainedCopies implements RetainedSink {
     for (const { reader } of this.#readers.values()) reader.pump();
   }
 
-  /** The client gets this message live, through a subscription of QoS 0: older ones of its topic must not follow. */
-  live(subscription: SessionSubscription, { extras, topic }: LogRecord): void {
-    if (extras?.retain === true) this.#readers.get(subscription)?.noted.note(topic.name);
+  /** The client gets this message live: older ones of its topic must not follow. */
+  live({ extras, topic }: LogRecord): void {
+    if (extras?.retain === true) for (const { noted } of this.#readers.values()) noted.note(topic.name);
   }
 
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean {
     const { counters, mayDeliver, outbound, outlet, sending } = this.#options;
     const { subscription } = reader;
     const { extras, qos, sequence } = message;
-    if (reader.isElsewhere(message) || outbound.hasRetained(sequence)) return true;
-    if (this.#doneBefore.has(sequence)) return true;
+    if (reader.isElsewhere(message) || this.#doneBefore.has(sequence)) return true;
     if (subscription.options.noLocal && extras.origin !== '' && extras.origin === outlet.origin) return true; // [MQTT5 3.8.3-3]
     const waited = sending.waited(message);
     if (sending.isExpired(message, waited)) return true;
     const grant = subscription.grantRetained(qos);
     if (grant.qos === 0 ? !outlet.hasRoom : !mayDeliver()) return false;
+    const lost = this.#lost.get(sequence);
+    if (lost !== undefined) return this.#sendLost(lost, message, reader);
+    if (outbound.hasRetained(sequence)) return true;
     counters.retainedDelivered++;
     if (grant.qos === 0) {
       sending.atMostOnce(message, grant, waited);
@@ -111,12 +120,37 @@ export class RetainedCopies implements RetainedSink {
     return true;
   }
 
+  /** The log has it no more; until a reader meets it, the client may hold its packet id. */
+  lost(delivery: Delivery): void {
+    if (this.#readers.size > 0 && delivery.sequence > 0) this.#lost.set(delivery.sequence, delivery);
+    else this.#giveUp(delivery);
+  }
+
+  #sendLost(delivery: Delivery, message: RetainedMessage, reader: RetainedReader): boolean {
+    this.#lost.delete(delivery.sequence);
+    delivery.retained = reader;
+    reader.delivered();
+    this.#options.sending.again(delivery, message, reader.subscription.grantRetained(message.qos));
+    return true;
+  }
+
+  /** Nobody has the message any more. */
+  #giveUp(delivery: Delivery): void {
+    this.#options.counters.dropped.outOfRetention++;
+    delivery.retained = nobody;
+    this.#options.outbound.finish(delivery);
+  }
+
   retainedRead({ subscription }: RetainedReader): void {
     this.#readers.delete(subscription);
     subscription.retainedDue = undefined;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
-    if (this.#readers.size === 0) this.#doneBefore.clear();
+    if (this.#readers.size === 0) {
+      this.#doneBefore.clear();
+      for (const delivery of this.#lost.values()) this.#giveUp(delivery);
+      this.#lost.clear();
+    }
     this.#options.done(subscription);
   }
 

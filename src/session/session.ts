@@ -302,6 +302,7 @@ export class Session implements RecordSink {
     const subscription = this.#subscriptions.get(text);
     if (subscription === undefined || subscription.group !== undefined) return;
     this.#retained.stop(subscription);
+    subscription.isNew ||= !hasBegun(subscription);
     subscription.retainedDue = 0;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
@@ -310,12 +311,16 @@ export class Session implements RecordSink {
   /** SUBACK is out: the subscription gets what was retained before. */
   readRetained(text: string, start: RetainedStart): void {
     const subscription = this.#subscriptions.get(text);
-    if (subscription?.retainedDue !== undefined && !this.#isClosed) this.#retained.read(subscription, start);
+    if (subscription?.retainedDue === undefined || this.#isClosed) return;
+    // One that is new begins there, and gets what is behind it from the log.
+    const until = subscription.isNew ? subscription.start : start.until;
+    this.#retained.read(subscription, { ...start, until });
   }
 
   /** It has all retained messages: what was published since may follow. */
   #release(subscription: SessionSubscription): void {
     this.#isMoved = true;
+    subscription.isNew = false;
     this.#options.retainedRead(subscription.text);
     if (subscription.options.qos > 0) this.pump();
   }
@@ -468,7 +473,8 @@ export class Session implements RecordSink {
     if (this.#outbound.has(record.sequence)) return true;
     const { subscription } = reader;
     const grant = subscription.grant(record, outlet.origin);
-    if (grant === undefined) return true;
+    // Of QoS 0 a client that has no CONNACK yet gets nothing. [MQTT5 3.2.0-1] [MQTT311 3.2.0-1]
+    if (grant === undefined || (grant.qos === 0 && !this.#isStarted)) return true;
     const waited = this.#sending.waited(record);
     if (this.#sending.isExpired(record, waited)) return true;
     if (subscription.isHeld || (grant.qos > 0 && !this.#mayDeliver())) {
@@ -476,8 +482,13 @@ export class Session implements RecordSink {
       return false;
     }
     this.#isMoved = true;
-    if (this.#retained.isReading) this.#retained.live(subscription, record);
-    this.#deliver(record, grant, subscription.overlapping.length > 0 ? this.#allReaders() : reader.alone, waited);
+    if (this.#retained.isReading) this.#retained.live(record);
+    this.#deliver(
+      record,
+      grant,
+      subscription.overlapping.length > 0 ? subscription.readersOf(record) : reader.alone,
+      waited,
+    );
     return true;
   }
 
@@ -494,7 +505,7 @@ export class Session implements RecordSink {
   #deliver(record: LogRecord, grant: Grant, readers: readonly Reader[], waited: number): void {
     const { sequence } = record;
     if (grant.qos === 0) {
-      if (readers.length > 1) this.#outbound.remember(sequence, readers);
+      if (readers.length > 1 && !this.#outbound.isFull) this.#outbound.remember(sequence, readers);
       return this.#sending.atMostOnce(record, grant, waited);
     }
     this.#isHungry = false;
@@ -554,7 +565,8 @@ export class Session implements RecordSink {
     if (this.#isClosed || !this.#isStarted) return;
     if (!this.#resends.isEmpty) return this.#resends.pump();
     this.#retained.pump();
-    if (!this.#mayDeliver()) return;
+    // What others have delivered already costs no window, and has to be passed to be forgotten.
+    if (!this.#mayDeliver() && !this.#outbound.isFull) return;
     for (const reader of this.#lagging) {
       reader.pump();
       if (!reader.isBehind) this.#lagging.delete(reader);
@@ -584,8 +596,8 @@ export class Session implements RecordSink {
     if (delivery.state === 'done') return;
     if (delivery.state === 'released') return this.#sendPubrel(delivery);
     if (record !== undefined) return this.#sending.again(delivery, record, this.#grantOfResend(record, delivery));
-    // A retained copy that the log has lost is read anew.
-    if (delivery.retained === undefined) this.#options.counters.dropped.outOfRetention++;
+    if (delivery.retained !== undefined) return this.#retained.lost(delivery);
+    this.#options.counters.dropped.outOfRetention++;
     this.#outbound.finish(delivery);
   }
 

@@ -35,6 +35,8 @@ export class SessionSubscription {
   readonly overlapping: SessionSubscription[] = [];
   /** Messages up to this position are from before it. */
   start = 0;
+  /** It was made by this connection, and its retained messages are owed since. */
+  isNew = false;
   /** Its retained messages are owed to the client: position in the retained store up to which it has them; undefined = not owed (any more). */
   retainedDue: number | undefined;
   /** End of the log when they became due: what is behind it comes as an ordinary message. Undefined: {@link start}. */
@@ -81,6 +83,12 @@ export class SessionSubscription {
       retainAsPublished: matching.some(({ options }) => options.retainAsPublished),
       identifiers: encodeSubscriptionIdentifiers(matching.map(({ options }) => options.identifier)),
     };
+  }
+
+  /** The readers of all subscriptions that ask for this message: each of them comes to it. */
+  readersOf(record: LogRecord): readonly Reader[] {
+    const others = this.overlapping.filter((other) => other.matches(record));
+    return [...this.readers, ...others.flatMap(({ readers }) => readers)];
   }
 
   /** What is published now waits, in the log, until the client has what was retained before. */

@@ -58,10 +58,11 @@ export class WillPublication {
     if (claimed === undefined) return false;
     // Whoever was paused meanwhile leaves it to others.
     if (this.#options.clock.now() > lease.deadline) throw new Error('the lease is over');
-    const isStored =
-      record.claim !== undefined &&
-      (await findMessage(log, route.name, { packetId: 0, messageId: record.id, ...record.claim }));
-    const outcome = isStored ? 'stored' : await this.#publish(route, record);
+    const sequence =
+      record.claim === undefined
+        ? 0
+        : await findMessage(log, route.name, { packetId: 0, messageId: record.id, ...record.claim });
+    const outcome = await this.#publish(route, record, sequence);
     if (outcome === 'full') throw new Error('the log is full');
     if (outcome !== 'stored') counters.logRefused++;
     await store.remove(owner, clientId, claimed);
@@ -86,14 +87,18 @@ export class WillPublication {
     return store.save(owner, clientId, encodeWill({ ...record, claim }), revision);
   }
 
-  async #publish(route: Route, record: WillRecord): Promise<LogOutcome> {
+  /** `sequence`: where the log has it already; what follows on that may not have been done. */
+  async #publish(route: Route, record: WillRecord, sequence = 0): Promise<LogOutcome> {
     const { log, publisher } = this.#options;
     return new Promise((resolve, reject) => {
       this.#waiting.add(reject);
-      void publishWill(makeWill(route, record), record.id, { publisher, sessions: { log } }).then((outcome) => {
+      const will = makeWill(route, record);
+      const done = (outcome: LogOutcome): void => {
         this.#waiting.delete(reject);
         resolve(outcome);
-      });
+      };
+      if (sequence > 0) publisher.stored({ ...will, messageId: record.id }, sequence, done);
+      else void publishWill(will, record.id, { publisher, sessions: { log } }).then(done);
     });
   }
 

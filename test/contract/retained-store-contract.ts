@@ -11,6 +11,8 @@ export interface RetainedUnderTest {
   readonly store: RetainedStore;
   makeRoute(topic: string): Route | undefined;
   now(): number;
+  /** A position of the log that nobody else gets. */
+  nextSequence(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -27,14 +29,17 @@ export function retainedStoreContract(name: string, open: () => Promise<Retained
       under = await open();
     });
     after(() => under.close());
+    /** Of the last put. */
     let sequence = 0;
 
-    const put = (topic: string, payload: string, more: Partial<RetainedPut> = {}): Promise<LogOutcome> => {
+    const put = async (topic: string, payload: string, more: Partial<RetainedPut> = {}): Promise<LogOutcome> => {
       const route = under.makeRoute(topic);
       assert.ok(route !== undefined);
       const extras = { properties: Buffer.alloc(0), retain: true, origin: '' };
       const message = { route, payload: Buffer.from(payload), qos: 1 as const, extras, expirySeconds: undefined };
-      return new Promise((resolve) => under.store.put({ ...message, sequence: ++sequence, ...more }, resolve));
+      const mine = more.sequence ?? (await under.nextSequence());
+      sequence = mine;
+      return new Promise((resolve) => under.store.put({ ...message, ...more, sequence: mine }, resolve));
     };
 
     /** Everything that matches, over all pages. */
@@ -73,11 +78,15 @@ export function retainedStoreContract(name: string, open: () => Promise<Retained
     }
 
     test('an earlier message of the log never takes the place of a later one, and is done all the same', async () => {
-      await put('order', 'later', { sequence: 1_000_000 });
-      assert.equal(await put('order', 'earlier', { sequence: 999_999 }), 'stored');
-      assert.equal(await put('order', '', { sequence: 999_998 }), 'stored');
+      const [first, second, third] = [
+        await under.nextSequence(),
+        await under.nextSequence(),
+        await under.nextSequence(),
+      ];
+      await put('order', 'later', { sequence: third });
+      assert.equal(await put('order', 'earlier', { sequence: second }), 'stored');
+      assert.equal(await put('order', '', { sequence: first }), 'stored');
       assert.deepEqual(await texts('order'), ['order=later']);
-      sequence = 1_000_000;
     });
 
     test('an empty payload removes; what is older does not come back, what is later does', async () => {

@@ -18,15 +18,24 @@ after(() => Promise.all(servers.map((server) => server.stop())));
 /** Each on a server of its own: a store begins empty. */
 async function openNats(index: number, topicPrefix: string): Promise<RetainedUnderTest> {
   const backplane = await openBackplane(servers[index]?.url ?? '', { topicPrefix });
-  const { bus, retained: store } = backplane;
+  const { bus, log, retained: store } = backplane;
   assert.ok(store !== undefined);
   const now = (): number => systemClock.now();
-  return { store, now, makeRoute: (topic) => bus.route(topic), close: () => backplane.close() };
+  const route = bus.route('any');
+  assert.ok(log !== undefined && route !== undefined);
+  const nextSequence = (): Promise<number> =>
+    new Promise((resolve) => {
+      const message = { route, payload: Buffer.alloc(0), qos: 1 as const, extras: undefined, expirySeconds: undefined };
+      log.publish({ ...message, messageId: '', settled: (_, sequence) => resolve(sequence) });
+    });
+  return { store, now, nextSequence, makeRoute: (topic) => bus.route(topic), close: () => backplane.close() };
 }
 
 retainedStoreContract('embedded', async () => {
   const store = new EmbeddedRetainedStore({ clock: systemClock });
-  return { store, now: () => systemClock.now(), makeRoute: makeTopic, close: async () => store.close() };
+  let last = 0;
+  const nextSequence = async (): Promise<number> => ++last;
+  return { store, now: () => systemClock.now(), nextSequence, makeRoute: makeTopic, close: async () => store.close() };
 });
 retainedStoreContract('nats', () => openNats(0, ''));
 retainedStoreContract('nats with a prefix', () => openNats(1, 'site-7.mqtt'));
