@@ -10,6 +10,16 @@ import type { Sending } from './sending.ts';
 import type { Outlet } from './session.ts';
 import type { SessionSubscription } from './subscription.ts';
 
+/** When subscriptions that have read all look again: a put takes milliseconds, and as long as an election when there is one. */
+const LATE_TICKS = [2, 20];
+
+interface Reading {
+  readonly reader: RetainedReader;
+  readonly noted: NotedTopics;
+  /** Since it has read all. */
+  ticks: number;
+}
+
 const nobody: RetainedCopy = { acknowledged: () => {} };
 
 /** Of a subscription that is owed none. */
@@ -42,7 +52,9 @@ export class RetainedCopies implements RetainedSink {
   readonly #doneBefore = new Set<number>();
   /** In flight since an earlier connection, and no longer in the log: sent again, with their packet ids, when a reader meets them. */
   readonly #lost = new Map<number, Delivery>();
-  readonly #readers = new Map<SessionSubscription, { reader: RetainedReader; noted: NotedTopics }>();
+  readonly #readers = new Map<SessionSubscription, Reading>();
+  /** They have read all, and look again for what was on its way to its place. */
+  readonly #late = new Map<SessionSubscription, Reading>();
 
   constructor(options: RetainedCopiesOptions) {
     this.#options = options;
@@ -57,7 +69,7 @@ export class RetainedCopies implements RetainedSink {
   };
 
   get isReading(): boolean {
-    return this.#readers.size > 0;
+    return this.#readers.size > 0 || this.#late.size > 0;
   }
 
   /** Begins, or begins anew for a subscription that asks again. */
@@ -75,26 +87,41 @@ export class RetainedCopies implements RetainedSink {
       since,
       noted,
     });
-    this.#readers.set(subscription, { reader, noted });
+    this.#readers.set(subscription, { reader, noted, ticks: 0 });
     reader.pump();
   }
 
   stop(subscription: SessionSubscription): void {
-    this.#readers.get(subscription)?.reader.close();
-    this.#readers.delete(subscription);
+    for (const readings of [this.#readers, this.#late]) {
+      readings.get(subscription)?.reader.close();
+      readings.delete(subscription);
+    }
   }
 
   close(): void {
-    for (const subscription of [...this.#readers.keys()]) this.stop(subscription);
+    for (const subscription of [...this.#readers.keys(), ...this.#late.keys()]) this.stop(subscription);
   }
 
   pump(): void {
     for (const { reader } of this.#readers.values()) reader.pump();
+    for (const { reader } of this.#late.values()) reader.pump();
+  }
+
+  /** About once a second. */
+  tick(): void {
+    for (const [subscription, reading] of this.#late) {
+      reading.ticks++;
+      if (LATE_TICKS.includes(reading.ticks)) reading.reader.readAgain();
+      else if (reading.ticks > Math.max(...LATE_TICKS) + 1) this.stop(subscription);
+    }
   }
 
   /** The client gets this message live: older ones of its topic must not follow. */
   live({ extras, topic }: LogRecord): void {
-    if (extras?.retain === true) for (const { noted } of this.#readers.values()) noted.note(topic.name);
+    if (extras?.retain === true) {
+      for (const { noted } of this.#readers.values()) noted.note(topic.name);
+      for (const { noted } of this.#late.values()) noted.note(topic.name);
+    }
   }
 
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean {
@@ -142,7 +169,11 @@ export class RetainedCopies implements RetainedSink {
   }
 
   retainedRead({ subscription }: RetainedReader): void {
+    const reading = this.#readers.get(subscription);
     this.#readers.delete(subscription);
+    // Without the log the copy that follows on the put comes to everybody.
+    if (reading !== undefined && subscription.readers.length > 0) this.#late.set(subscription, reading);
+    else reading?.reader.close();
     subscription.retainedDue = undefined;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];

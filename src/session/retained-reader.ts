@@ -1,6 +1,7 @@
 /**
  * One subscription's way through the retained messages: page by page, the next one when the client has acknowledged the one before it.
- * What was published after the subscription began comes as an ordinary message and is left out here.
+ * What was published after the subscription began comes as an ordinary message and is left out here. What was published before may reach its place
+ * only afterwards (its node waits for JetStream): it has a higher position, so the reader looks behind the last one again, for a while.
  */
 
 import type { RetainedCursor, RetainedMessage, RetainedPage, RetainedStore } from '../broker/ports.ts';
@@ -11,7 +12,7 @@ import type { SessionSubscription } from './subscription.ts';
 export interface RetainedSink {
   /** False: no room; the same message is offered again by {@link RetainedReader.pump}. */
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean;
-  /** Everything is with the client. */
+  /** Everything is with the client, for the first time. */
   retainedRead(reader: RetainedReader): void;
 }
 
@@ -46,12 +47,20 @@ export class RetainedReader {
   /** Positions in the log of what the client has of the page. */
   readonly #done: Set<number>;
   #isFetching = false;
+  /** All was read, until {@link readAgain}. */
+  #isResting = false;
+  #hasReadAll = false;
+  /** Highest position seen. */
+  #highest: number;
+  #since: number;
   #isClosed = false;
 
   constructor(options: RetainedReaderOptions) {
     this.#options = options;
     this.subscription = options.subscription;
     this.#done = new Set(options.done);
+    this.#highest = options.from;
+    this.#since = options.since;
     this.#cursor = { position: options.from, isBroad: false };
   }
 
@@ -82,7 +91,7 @@ export class RetainedReader {
 
   /** The client may get more, or the store is asked again. */
   pump(): void {
-    if (this.#isClosed || this.#isFetching) return;
+    if (this.#isClosed || this.#isFetching || this.#isResting) return;
     if (this.#page === undefined) return this.#fetch();
     const { messages } = this.#page;
     const pauseAt = this.#index + AT_ONCE;
@@ -90,10 +99,20 @@ export class RetainedReader {
       if (this.#index === pauseAt) return this.#goOnLater();
       const message = messages[this.#index];
       if (message !== undefined && !this.#options.sink.offerRetained(message, this)) return;
+      this.#highest = Math.max(this.#highest, message?.position ?? 0);
       // Taken, and the connection has ended over it.
       if (this.#isClosed) return;
     }
     this.#turnPage();
+  }
+
+  /** Looks at what has come behind everything seen, never at pages of before. */
+  readAgain(): void {
+    if (this.#isClosed || !this.#isResting) return;
+    this.#isResting = false;
+    this.#since = Number.POSITIVE_INFINITY;
+    this.#cursor = { position: this.#highest, isBroad: this.#cursor.isBroad };
+    this.#fetch();
   }
 
   close(): void {
@@ -112,7 +131,9 @@ export class RetainedReader {
     this.#page = undefined;
     this.#index = 0;
     if (page.next === undefined) {
-      this.close();
+      this.#isResting = true;
+      if (this.#hasReadAll) return;
+      this.#hasReadAll = true;
       return this.#options.sink.retainedRead(this);
     }
     this.#cursor = page.next;
@@ -121,9 +142,9 @@ export class RetainedReader {
   }
 
   #fetch(): void {
-    const { since, store, subscription } = this.#options;
+    const { store, subscription } = this.#options;
     this.#isFetching = true;
-    store.page(subscription.filter, this.#cursor, since).then(
+    store.page(subscription.filter, this.#cursor, this.#since).then(
       (page) => {
         this.#isFetching = false;
         if (this.#isClosed) return;

@@ -217,6 +217,7 @@ export class Session implements RecordSink {
     if (this.#isMoved && this.#keeper !== undefined) this.#keeper.save(() => {});
     this.#isMoved = false;
     this.#isHungry = true;
+    this.#retained.tick();
     this.pump();
   }
 
