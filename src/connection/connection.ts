@@ -118,6 +118,11 @@ export class Connection implements TransportEvents {
     return this.#retaining;
   }
 
+  /** Retained messages of QoS 0, if there have been any. */
+  get retainingIfMade(): Retaining | undefined {
+    return this.#retaining;
+  }
+
   /** Resolves when what the client has retained at QoS 0 so far can be found. */
   async retained(): Promise<void> {
     await this.#retaining?.settled();

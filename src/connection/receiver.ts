@@ -81,6 +81,7 @@ export class Receiver {
   #accept(route: Route | undefined, payload: Uint8Array, extras: Extras | undefined): void {
     const { node } = this.#connection;
     if (route === undefined) return node.publisher.drop();
+    if (this.#connection.retainingIfMade?.follow(route, payload, extras) === true) return;
     if (!node.publisher.publish(route, payload, extras)) node.connections.pause(this.#connection);
   }
 

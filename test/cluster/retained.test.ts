@@ -192,6 +192,43 @@ test('a NATS application reads what is retained, writes it and removes it', asyn
   await publisher.forget();
 });
 
+test('the log made anew: what is retained from then on takes its place, whatever its position', async () => {
+  const own = await startNatsServer();
+  const edge = await startEdge(own.url);
+  const publisher = await SessionClient.connect(edge.tcp, 'anew-retained', { expiry: 0 });
+  for (const index of range(30)) await publisher.publish('anew/x', String(index), retain);
+  const connection = await connectNats({ servers: own.url });
+  const manager = await connection.jetstreamManager();
+  const { config } = await manager.streams.info('SMQ_LOG');
+  await manager.streams.delete('SMQ_LOG');
+  await manager.streams.add(config);
+  const after = await SessionClient.connect(edge.tcp, 'anew-retained-after', { expiry: 0 });
+  await after.subscribe('anew/other', 1);
+  assert.equal(await after.publish('anew/x', '1000', retain), 0);
+  assert.deepEqual([...(await retained(edge.tcp, 'anew/x', 1))], [['anew/x', 1_000]]);
+  await connection.close();
+  await edge.kill();
+  await own.stop();
+});
+
+test('a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
+  const publisher = await SessionClient.connect(port(0), 'burst-publisher', { expiry: 0 });
+  for (const round of range(30)) {
+    const topic = `burst/${round}`;
+    await publisher.publish(topic, '0', retain);
+    const burst = Promise.all(range(41, 1).map((number) => publisher.publish(topic, String(number), retain)));
+    const client = await SessionClient.connect(port(1), `burst-${round}`, { expiry: 0 });
+    await client.subscribe(topic, 1);
+    await burst;
+    await eventually(
+      () => client.arrivals.at(-1)?.number === 41,
+      `the last one, not ${client.arrivals.at(-1)?.number}`,
+    );
+    await client.forget();
+  }
+  await publisher.forget();
+});
+
 test('three servers: what was acknowledged a moment ago is found through every one of them', async () => {
   const cluster = await startNatsCluster(3);
   const env = { SUPERMQ_NATS_REPLICAS: '3' };

@@ -223,6 +223,26 @@ test('QoS 0 with RETAIN, and SUBSCRIBE right behind it: found', async () => {
   }
 });
 
+test('[MQTT5 4.6.0-6] [MQTT311 4.6.0-6] QoS 0 on one topic, with and without RETAIN: in order', async () => {
+  const subscriber = await connect();
+  await subscriber.subscribe('ordered/+');
+  const publisher = await connect();
+  publisher.socket.cork();
+  for (let index = 0; index < 300; index++)
+    publisher.publish(`ordered/${index % 3}`, String(index), { retain: index % 5 === 0 });
+  publisher.socket.uncork();
+  const last = new Map<string, number>();
+  for (let count = 0; count < 300; count++) {
+    const { payload, topic } = await subscriber.next('publish');
+    assert.ok(
+      Number(payload.toString()) > (last.get(topic) ?? -1),
+      `${topic}: ${payload.toString()} after ${last.get(topic)}`,
+    );
+    last.set(topic, Number(payload.toString()));
+  }
+  for (const client of [subscriber, publisher]) await client.end();
+});
+
 test('more than a page, with a small Receive Maximum: everything comes once, what is published meanwhile behind it', async () => {
   const publisher = await connect();
   const COUNT = 700;

@@ -1,6 +1,6 @@
 /** Sessions without a network: over {@link FakeLog}, into an outlet that takes packets apart. */
 import mqttPacket, { type IPublishPacket, type Packet } from 'mqtt-packet';
-import type { GroupLog } from '../../src/broker/ports.ts';
+import type { GroupLog, RetainedStore } from '../../src/broker/ports.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
 import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
@@ -84,6 +84,7 @@ export interface SessionSettings {
   readonly record?: SessionRecord;
   readonly epoch?: number;
   readonly groups?: GroupLog;
+  readonly retained?: RetainedStore;
   readonly mayServe?: () => boolean;
 }
 
