@@ -16,8 +16,8 @@ import type { SubjectMap } from './subject.ts';
 /** Sweeps of held messages in the time that the server waits for a word of them. */
 const SWEEPS_PER_ACK_WAIT = 12;
 const RETRY_MILLISECONDS = 250;
-/** An acknowledgement of an earlier node's: its consumer may be long gone. */
-const EARLIER_MILLISECONDS = 2_000;
+/** An acknowledgement of an earlier node's: as long as an election takes; its consumer may be long gone. */
+const EARLIER_MILLISECONDS = 10_000;
 const LAG_GROUPS = 100;
 const LAG_MILLISECONDS = 5_000;
 /** Words kept while the control connection is away; beyond, the server gives the oldest messages to others after the ack wait. */

@@ -21,6 +21,8 @@ export const LOG_HEADER = 'Mqtt-Log';
 const PAGE_MESSAGES = 512;
 const PAGE_BYTES = 256 * 1024;
 const PAGE_MILLISECONDS = 2_000;
+/** Messages that a page asks the leader for, one by one, when a replica lags; beyond, another page follows. */
+const ASKED_OF_LEADER = 64;
 /** Pages that are fetched at the same time; further ones wait their turn, in the order in which they were asked for. */
 const PAGES_AT_ONCE = 8;
 /** A filter that matched too much for one look is not looked up at once again for so long. */
@@ -200,11 +202,29 @@ export class RetainedPages {
     if (answer.pending > 0) return { messages, next: { position: reached, isBroad } };
     // A replica's silence proves nothing; the leader's does.
     if (this.#options.isAlone) return { messages, next: undefined };
-    const more = await this.#nextOfLeader(patterns, reached);
-    if (more === undefined) return { messages, next: undefined };
-    const message = this.#ofStored(more);
-    if (message !== undefined) messages.push(message);
-    return { messages, next: { position: more.seq, isBroad } };
+    return this.#completeByLeader(messages, patterns, { position: reached, isBroad });
+  }
+
+  /** What the replica did not have yet takes the place of what it still had. */
+  async #completeByLeader(
+    messages: RetainedMessage[],
+    patterns: readonly string[],
+    { isBroad, position }: RetainedCursor,
+  ): Promise<RetainedPage> {
+    const bySubject = new Map(
+      messages.map((message) => [this.#options.subjects.encodeTopic(message.topic.name), message]),
+    );
+    let reached = position;
+    for (let count = 0; count < ASKED_OF_LEADER; count++) {
+      const more = await this.#nextOfLeader(patterns, reached);
+      if (more === undefined) return { messages: [...bySubject.values()], next: undefined };
+      reached = more.seq;
+      const subject = more.subject.slice(RETAINED_PREFIX.length);
+      bySubject.delete(subject);
+      const message = this.#ofStored(more);
+      if (message !== undefined) bySubject.set(subject, message);
+    }
+    return { messages: [...bySubject.values()], next: { position: reached, isBroad } };
   }
 
   async #nextOfLeader(patterns: readonly string[], after: number): Promise<StoredMessage | undefined> {

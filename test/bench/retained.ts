@@ -2,7 +2,7 @@
  * Retained messages in large numbers: 100,000 of them on one node with a real nats-server (one replica, file). How long a new subscription
  * takes to have one, a hundred, all; what the node grows by; what other clients notice; and 1,000 clients that ask for everything at once.
  *
- *   npm run build && MQTTLOAD=/path/to/mqttload node --import tsx test/bench/retained.ts [messages] [clients]
+ *   npm run build && MQTTLOAD=/path/to/mqttload npm run bench:retained [messages] [clients]
  */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
