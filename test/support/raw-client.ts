@@ -11,6 +11,7 @@ import mqttPacket, {
   type ISubackPacket,
   type Packet,
 } from 'mqtt-packet';
+import { reset } from './reset.ts';
 
 const ANSWER_MILLISECONDS = 5_000;
 
@@ -238,7 +239,7 @@ export class RawClient {
 
   /** Cuts the connection as a crash would. */
   async abort(): Promise<void> {
-    this.socket.resetAndDestroy();
+    reset(this.socket);
     await this.closed;
   }
 

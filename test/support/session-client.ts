@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import mqttPacket, { type IConnackPacket, type IConnectPacket, type IPublishPacket, type Packet } from 'mqtt-packet';
 import { poll } from './poll.ts';
+import { reset } from './reset.ts';
 
 const ANSWER_MILLISECONDS = 15_000;
 
@@ -161,7 +162,7 @@ export class SessionClient {
 
   /** Cuts the connection as a crash would. */
   async abort(): Promise<void> {
-    this.#socket?.resetAndDestroy();
+    if (this.#socket !== undefined) reset(this.#socket);
     await this.closed;
   }
 

@@ -1,6 +1,7 @@
 /** A TCP proxy on loopback between a node and NATS: the link that a test cuts, and mends again. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { reset } from './reset.ts';
 
 export class TcpProxy {
   readonly port: number;
@@ -33,7 +34,7 @@ export class TcpProxy {
   /** Resets all connections, and every new one until {@link mend}. */
   cut(): void {
     this.#isCut = true;
-    for (const pair of this.#pairs) for (const socket of pair) socket.resetAndDestroy();
+    for (const pair of this.#pairs) for (const socket of pair) reset(socket);
   }
 
   mend(): void {
@@ -53,7 +54,7 @@ export class TcpProxy {
 
   #accept(inner: Socket): void {
     if (this.#isCut) {
-      inner.resetAndDestroy();
+      reset(inner);
       return;
     }
     const outer = connect({ port: this.#target, host: '127.0.0.1', noDelay: true });
