@@ -8,7 +8,8 @@ import type { CancelTimer, Clock } from '../clock.ts';
 import { type Place, placeOf } from './consumed.ts';
 import { type Requests, UnavailableError } from './jetstream.ts';
 
-const PAGE_MESSAGES = 512;
+/** Small: taking one in holds up everybody else. */
+const PAGE_MESSAGES = 128;
 /** As much as the largest message that NATS carries by default. */
 const PAGE_BYTES = 1024 * 1024;
 const PAGE_MILLISECONDS = 2_000;

@@ -17,7 +17,9 @@ export interface RetainedSink {
 }
 
 /** Messages that are handed out in one go. */
-const AT_ONCE = 256;
+const AT_ONCE = 64;
+/** Between two pages of a long way: the node has others to serve. */
+const PAUSE_MILLISECONDS = 5;
 
 export interface RetainedReaderOptions {
   readonly store: RetainedStore;
@@ -138,10 +140,12 @@ export class RetainedReader {
     }
     this.#cursor = page.next;
     this.#done.clear();
-    this.#fetch();
+    this.#isFetching = true;
+    setTimeout(() => this.#fetch(), PAUSE_MILLISECONDS);
   }
 
   #fetch(): void {
+    if (this.#isClosed) return;
     const { store, subscription } = this.#options;
     this.#isFetching = true;
     store.page(subscription.filter, this.#cursor, this.#since).then(
