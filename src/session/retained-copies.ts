@@ -62,9 +62,9 @@ export class RetainedCopies implements RetainedSink {
 
   /** What an earlier connection has sent: the reader of now must not send it again. */
   readonly before: RetainedCopy = {
-    // Without a reader it is not asked for again.
+    // Without a reader it is not asked for again; 0 is no message's position.
     acknowledged: (sequence) => {
-      if (this.#readers.size > 0) this.#doneBefore.add(sequence);
+      if (sequence > 0 && this.#readers.size > 0) this.#doneBefore.add(sequence);
     },
   };
 

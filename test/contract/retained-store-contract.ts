@@ -100,6 +100,15 @@ export function retainedStoreContract(name: string, open: () => Promise<Retained
       assert.deepEqual(await texts('removed'), ['removed=again']);
     });
 
+    test('a message that expires is kept with its interval', async () => {
+      const properties = Buffer.from([0x02, 0, 0, 0, 100]);
+      const more = { extras: { properties, retain: true, origin: '' }, expirySeconds: 100 };
+      assert.equal(await put('expires', 'x', more), 'stored');
+      const [message] = await find('expires');
+      assert.equal(message?.expirySeconds, 100);
+      assert.ok(Math.abs((message?.storedAt ?? 0) - Date.now()) < 60_000);
+    });
+
     test('many puts for one topic at once: all are done, the last one stays', async () => {
       const outcomes = await Promise.all(Array.from({ length: 200 }, (_, index) => put('burst', String(index))));
       assert.ok(outcomes.every((outcome) => outcome === 'stored'));

@@ -117,3 +117,38 @@ test('retained - QoS 0 subscriptions of a resumed session get nothing before CON
   await settle();
   assert.deepEqual(second.outlet.payloads, []);
 });
+
+test('retained - a PUBREL that is owed for a copy without a position hides no other message without one', async () => {
+  const bench = makeBench();
+  const retained = new SlowStore();
+  const copyOf = (position: number, topic: string): RetainedPage['messages'][number] => ({
+    position,
+    sequence: 0,
+    topic: makeTopic(topic),
+    payload: Buffer.from(topic),
+    qos: 2,
+    extras,
+    expirySeconds: undefined,
+    storedAt: 0,
+  });
+  retained.found = { messages: [copyOf(1, 'n/1')], next: undefined };
+  const first = makeSession(bench, { retained });
+  first.session.start(0);
+  await subscribe(first, bench, 'n/#', 2);
+  read(first, bench, 'n/#');
+  await settle();
+  retained.answer();
+  await settle();
+  const [sent] = first.outlet.publishes;
+  first.session.pubrec(sent?.messageId ?? 0, 0);
+  const record = first.session.snapshot(1);
+  first.session.abandon();
+  retained.found = { messages: [copyOf(2, 'n/2')], next: undefined };
+  const second = makeSession(bench, { retained, record, epoch: 2 });
+  second.session.start(0);
+  await settle(20);
+  second.session.pubcomp(sent?.messageId ?? 0);
+  retained.answer();
+  await settle(20);
+  assert.deepEqual(second.outlet.payloads, ['n/2']);
+});
