@@ -3,12 +3,16 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Packet } from 'mqtt-packet';
 import mqttPacket from 'mqtt-packet';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient, type Version } from '../support/raw-client.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '1', SUPERMQ_LIMITS_MAX_CLIENT_ID_BYTES: '100' });
+  node = await startDeployment({
+    SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '1',
+    SUPERMQ_LIMITS_MAX_CLIENT_ID_BYTES: '100',
+  });
 });
 after(() => node.stop());
 
@@ -218,7 +222,7 @@ test('[MQTT5 3.1.2-22] [MQTT311 3.1.2-24] silence of 1.5 times the keep alive cl
 });
 
 test('[MQTT5 3.2.2-21] a keep alive above the maximum is replaced, and CONNACK says so', async () => {
-  const strict = await startNode({ SUPERMQ_LIMITS_MAX_KEEP_ALIVE_SECONDS: '30' });
+  const strict = await startDeployment({ SUPERMQ_LIMITS_MAX_KEEP_ALIVE_SECONDS: '30' });
   const long = await RawClient.connect(strict.tcp, { version: 5, keepalive: 60 });
   const none = await RawClient.connect(strict.tcp, { version: 5, keepalive: 0 });
   const short = await RawClient.connect(strict.tcp, { version: 5, keepalive: 20 });
@@ -229,7 +233,7 @@ test('[MQTT5 3.2.2-21] a keep alive above the maximum is replaced, and CONNACK s
 });
 
 test('a stopping node says 0x8B to MQTT 5 clients and closes', async () => {
-  const leaving = await startNode();
+  const leaving = await startDeployment();
   const client = await RawClient.connect(leaving.tcp, { version: 5 });
   await leaving.stop();
   await client.closed;

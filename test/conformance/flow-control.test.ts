@@ -1,14 +1,15 @@
 /** Receive Maximum both ways and Maximum Packet Size of a client, on an embedded node. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 import { startWiredNode } from '../support/wired-node.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode();
+  node = await startDeployment();
 });
 after(() => node.stop());
 
@@ -82,7 +83,7 @@ test('MQTT5 section 4.9: PUBREC with 0x80 and above gives its place back', async
 });
 
 test('without a Receive Maximum a client gets as many as the node allows, in MQTT 3.1.1 too', async () => {
-  const small = await startNode({ SUPERMQ_LIMITS_MAX_IN_FLIGHT_PER_CLIENT: '7' });
+  const small = await startDeployment({ SUPERMQ_LIMITS_MAX_IN_FLIGHT_PER_CLIENT: '7' });
   for (const version of [4, 5] as const) {
     const subscriber = await RawClient.connect(small.tcp, { version });
     await subscriber.subscribe({ topic: 'limit', qos: 1 });
@@ -96,7 +97,7 @@ test('without a Receive Maximum a client gets as many as the node allows, in MQT
 });
 
 test('MQTT5 section 3.2.2.3.3: Receive Maximum of the server is announced, kept to, and 0x93 is beyond it', async () => {
-  const strict = await startNode({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '20' });
+  const strict = await startDeployment({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '20' });
   const client = await RawClient.connect(strict.tcp, { version: 5 });
   assert.equal(client.connack.properties?.receiveMaximum, 20);
   for (let id = 1; id <= 20; id++) client.publish('many', 'x', { qos: 2, messageId: id });
@@ -120,7 +121,7 @@ test('MQTT5 section 4.9: the usual Receive Maximum is 100, and the 101st message
   assert.equal(await client.closingReason(), 0x93);
 });
 
-test('MQTT5 section 4.9: messages of QoS 1 count beside those of QoS 2 that are not released', async () => {
+testEmbedded('MQTT5 section 4.9: messages of QoS 1 count beside those of QoS 2 that are not released', async () => {
   const wired = await startWiredNode({ receiveMaximum: 5 });
   const client = await RawClient.connect(wired.tcp, { version: 5 });
   for (let id = 1; id <= 4; id++) client.publish('mixed', 'x', { qos: 2, messageId: id });
@@ -136,7 +137,7 @@ test('MQTT5 section 4.9: messages of QoS 1 count beside those of QoS 2 that are 
 });
 
 test('MQTT5 section 4.9: the quota begins anew with each connection, whatever an earlier one has left open', async () => {
-  const strict = await startNode({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '5' });
+  const strict = await startDeployment({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '5' });
   const fields: ConnectFields = {
     version: 5,
     clientId: 'anew',
@@ -159,33 +160,36 @@ test('MQTT5 section 4.9: the quota begins anew with each connection, whatever an
   await strict.stop();
 });
 
-test('[MQTT5 3.12.4-1] [MQTT311 3.12.4-1] PINGREQ is answered while the log is slow; MQTT 3.1.1 is not read beyond the maximum, and loses nothing', async () => {
-  const wired = await startWiredNode({ receiveMaximum: 10 });
-  wired.log.holdsPublishes = true;
-  const client = await RawClient.connect(wired.tcp, { version: 4 });
-  for (let id = 1; id <= 9; id++) client.publish('slow', String(id), { qos: 1, messageId: id });
-  await client.ping();
-  assert.equal(wired.log.waiting.length, 9);
-  for (let id = 10; id <= 60; id++) {
-    client.publish('slow', String(id), { qos: 1, messageId: id });
-    // Each in a packet of the network of its own.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  await eventually(() => {
-    while (wired.log.waiting.length > 0) wired.log.settleNext();
-    return client.received.length === 60;
-  }, 'every PUBACK');
-  assert.deepEqual(
-    client.taken('puback').map(({ messageId }) => messageId),
-    numbers(60, 1),
-  );
-  assert.deepEqual(
-    wired.log.records.map(({ payload }) => payload.toString()),
-    numbers(60, 1).map(String),
-  );
-  await client.end();
-  await wired.stop();
-});
+testEmbedded(
+  '[MQTT5 3.12.4-1] [MQTT311 3.12.4-1] PINGREQ is answered while the log is slow; MQTT 3.1.1 is not read beyond the maximum, and loses nothing',
+  async () => {
+    const wired = await startWiredNode({ receiveMaximum: 10 });
+    wired.log.holdsPublishes = true;
+    const client = await RawClient.connect(wired.tcp, { version: 4 });
+    for (let id = 1; id <= 9; id++) client.publish('slow', String(id), { qos: 1, messageId: id });
+    await client.ping();
+    assert.equal(wired.log.waiting.length, 9);
+    for (let id = 10; id <= 60; id++) {
+      client.publish('slow', String(id), { qos: 1, messageId: id });
+      // Each in a packet of the network of its own.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await eventually(() => {
+      while (wired.log.waiting.length > 0) wired.log.settleNext();
+      return client.received.length === 60;
+    }, 'every PUBACK');
+    assert.deepEqual(
+      client.taken('puback').map(({ messageId }) => messageId),
+      numbers(60, 1),
+    );
+    assert.deepEqual(
+      wired.log.records.map(({ payload }) => payload.toString()),
+      numbers(60, 1).map(String),
+    );
+    await client.end();
+    await wired.stop();
+  },
+);
 
 test('[MQTT5 3.1.2-24] [MQTT5 3.1.2-25] stored messages that are too large for a client count as delivered: 300 of them take no place and no id', async () => {
   for (const qos of [1, 2] as const) {
@@ -232,7 +236,7 @@ test('[MQTT5 3.1.2-25] messages that are too large are passed over in a backlog 
 });
 
 test('a client that reads slowly keeps its stored messages: all come, in order, once', async () => {
-  const tight = await startNode({ SUPERMQ_LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT: '16384' });
+  const tight = await startDeployment({ SUPERMQ_LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT: '16384' });
   const subscriber = await RawClient.connect(tight.tcp, { version: 5 });
   await subscriber.subscribe({ topic: 'stalled', qos: 1 });
   subscriber.acknowledges = true;

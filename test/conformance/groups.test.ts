@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { IPublishPacket } from 'mqtt-packet';
+import { startDeployment } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 
 let node: TestNode;
 let count = 0;
 
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_MAX_GROUPS: '8' });
+  node = await startDeployment({ SUPERMQ_LIMITS_MAX_GROUPS: '8' });
 });
 after(() => node.stop());
 

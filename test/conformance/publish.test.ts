@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Packet } from 'mqtt-packet';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { RawClient, type Version } from '../support/raw-client.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_MAX_PACKET_BYTES: '100000' });
+  node = await startDeployment({ SUPERMQ_LIMITS_MAX_PACKET_BYTES: '100000' });
 });
 after(() => node.stop());
 

@@ -1,14 +1,15 @@
 /** QoS 1 both ways on an embedded node, and on one whose log answers when a test says so. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 import { startWiredNode } from '../support/wired-node.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode();
+  node = await startDeployment();
 });
 after(() => node.stop());
 
@@ -288,63 +289,69 @@ test('[MQTT5 4.4.0-1] no message is sent again while its connection lasts; on th
   }
 });
 
-test('[MQTT5 4.3.2-4] [MQTT5 4.3.3-8] [MQTT5 4.6.0-2] [MQTT5 4.6.0-3] [MQTT311 4.3.2-2] [MQTT311 4.6.0-2] [MQTT311 4.6.0-3] PUBACK and PUBREC come when the log has stored, never before, and in the order of the messages', async () => {
-  const wired = await startWiredNode();
-  wired.log.holdsPublishes = true;
-  for (const version of [4, 5] as const) {
-    const client = await RawClient.connect(wired.tcp, { version });
-    const qosOf = (id: number): 1 | 2 => (id % 2 === 0 ? 2 : 1);
-    for (let id = 1; id <= 10; id++) client.publish('held', String(id), { qos: qosOf(id), messageId: id });
-    await client.ping();
-    assert.deepEqual(client.received, [], 'the log has not answered');
-    // From the last to the second: the first one holds up all of them.
-    for (const message of [...wired.log.waiting].reverse()) {
-      if (message.payload.toString() !== '1') wired.log.settle(message, 'stored');
+testEmbedded(
+  '[MQTT5 4.3.2-4] [MQTT5 4.3.3-8] [MQTT5 4.6.0-2] [MQTT5 4.6.0-3] [MQTT311 4.3.2-2] [MQTT311 4.6.0-2] [MQTT311 4.6.0-3] PUBACK and PUBREC come when the log has stored, never before, and in the order of the messages',
+  async () => {
+    const wired = await startWiredNode();
+    wired.log.holdsPublishes = true;
+    for (const version of [4, 5] as const) {
+      const client = await RawClient.connect(wired.tcp, { version });
+      const qosOf = (id: number): 1 | 2 => (id % 2 === 0 ? 2 : 1);
+      for (let id = 1; id <= 10; id++) client.publish('held', String(id), { qos: qosOf(id), messageId: id });
+      await client.ping();
+      assert.deepEqual(client.received, [], 'the log has not answered');
+      // From the last to the second: the first one holds up all of them.
+      for (const message of [...wired.log.waiting].reverse()) {
+        if (message.payload.toString() !== '1') wired.log.settle(message, 'stored');
+      }
+      await client.ping();
+      assert.deepEqual(client.received, [], 'the first one is not stored');
+      const [oldest] = wired.log.waiting.splice(0);
+      assert.ok(oldest !== undefined);
+      wired.log.settle(oldest, 'stored');
+      await client.ping();
+      assert.deepEqual(
+        client.received.map(({ cmd, messageId }) => [cmd, messageId]),
+        Array.from({ length: 10 }, (_, index) => [qosOf(index + 1) === 1 ? 'puback' : 'pubrec', index + 1]),
+      );
+      await client.abort();
     }
-    await client.ping();
-    assert.deepEqual(client.received, [], 'the first one is not stored');
-    const [oldest] = wired.log.waiting.splice(0);
-    assert.ok(oldest !== undefined);
-    wired.log.settle(oldest, 'stored');
-    await client.ping();
-    assert.deepEqual(
-      client.received.map(({ cmd, messageId }) => [cmd, messageId]),
-      Array.from({ length: 10 }, (_, index) => [qosOf(index + 1) === 1 ? 'puback' : 'pubrec', index + 1]),
-    );
-    await client.abort();
-  }
-  await wired.stop();
-});
+    await wired.stop();
+  },
+);
 
-test('[MQTT5 3.4.2-1] [MQTT5 4.3.3-9] [MQTT311 4.8.0-2] a message that the log refuses: 0x97 or 0x83 and the id is free; MQTT 3.1.1 is closed', async () => {
-  const wired = await startWiredNode();
-  wired.log.holdsPublishes = true;
-  const five = await RawClient.connect(wired.tcp, { version: 5 });
-  for (const [qos, answer] of [
-    [1, 'puback'],
-    [2, 'pubrec'],
-  ] as const) {
-    for (const [outcome, code] of [
-      ['full', 0x97],
-      ['tooLarge', 0x97],
-      ['refused', 0x83],
-      ['stored', 0],
+testEmbedded(
+  '[MQTT5 3.4.2-1] [MQTT5 4.3.3-9] [MQTT311 4.8.0-2] a message that the log refuses: 0x97 or 0x83 and the id is free; MQTT 3.1.1 is closed',
+  async () => {
+    const wired = await startWiredNode();
+    wired.log.holdsPublishes = true;
+    const five = await RawClient.connect(wired.tcp, { version: 5 });
+    for (const [qos, answer] of [
+      [1, 'puback'],
+      [2, 'pubrec'],
     ] as const) {
-      five.publish('full', outcome, { qos, messageId: 9 });
-      await eventually(() => wired.log.waiting.length > 0);
-      wired.log.settleNext(outcome);
-      assert.equal(await five.nextAcknowledgement(answer, 9), code, outcome);
+      for (const [outcome, code] of [
+        ['full', 0x97],
+        ['tooLarge', 0x97],
+        ['refused', 0x83],
+        ['stored', 0],
+      ] as const) {
+        five.publish('full', outcome, { qos, messageId: 9 });
+        await eventually(() => wired.log.waiting.length > 0);
+        wired.log.settleNext(outcome);
+        assert.equal(await five.nextAcknowledgement(answer, 9), code, outcome);
+      }
     }
-  }
-  const four = await RawClient.connect(wired.tcp, { version: 4 });
-  four.publish('full', 'x', { qos: 1, messageId: 1 });
-  await eventually(() => wired.log.waiting.length > 0);
-  wired.log.settleNext('full');
-  await four.closed;
-  assert.deepEqual(four.received, []);
-  await five.end();
-  await wired.stop();
-});
+    const four = await RawClient.connect(wired.tcp, { version: 4 });
+    four.publish('full', 'x', { qos: 1, messageId: 1 });
+    await eventually(() => wired.log.waiting.length > 0);
+    wired.log.settleNext('full');
+    await four.closed;
+    assert.deepEqual(four.received, []);
+    await five.end();
+    await wired.stop();
+  },
+);
 
 test('MQTT5 section 3.3.4, [MQTT311 3.3.5-2]: a topic behind the walls is refused with 0x87 in its turn; MQTT 3.1.1 gets the usual answer; nobody gets the message', async () => {
   const watcher = await connect();

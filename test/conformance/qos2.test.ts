@@ -1,14 +1,15 @@
 /** QoS 2 both ways on an embedded node, and on one whose log and session store answer when a test says so. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 import { startWiredNode } from '../support/wired-node.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode();
+  node = await startDeployment();
 });
 after(() => node.stop());
 
@@ -248,44 +249,50 @@ test('[MQTT5 4.4.0-1] [MQTT5 4.3.3-6] [MQTT311 4.4.0-1] on the next connection: 
   }
 });
 
-test('[MQTT5 4.3.3-13] [MQTT5 4.3.3-7] the handshakes end as ever when the message expires meanwhile', async () => {
-  const wired = await startWiredNode();
-  const subscriber = await RawClient.connect(wired.tcp, { version: 5 });
-  await subscriber.subscribe({ topic: 'expires', qos: 2 });
-  const publisher = await RawClient.connect(wired.tcp, { version: 5 });
-  publisher.publish('expires', 'x', { qos: 2, messageId: 3, properties: { messageExpiryInterval: 1 } });
-  await publisher.nextAcknowledgement('pubrec', 3);
-  const { messageId = 0 } = await subscriber.next('publish');
-  wired.log.time += 5_000;
-  publisher.publish('expires', 'x', { qos: 2, messageId: 3, dup: true, properties: { messageExpiryInterval: 1 } });
-  assert.equal(await publisher.nextAcknowledgement('pubrec', 3), 0);
-  publisher.acknowledge('pubrel', 3);
-  assert.equal(await publisher.nextAcknowledgement('pubcomp', 3), 0);
-  subscriber.acknowledge('pubrec', messageId);
-  assert.equal(await subscriber.nextAcknowledgement('pubrel', messageId), 0);
-  subscriber.acknowledge('pubcomp', messageId);
-  await subscriber.ping();
-  for (const client of [subscriber, publisher]) await client.end();
-  await wired.stop();
-});
+testEmbedded(
+  '[MQTT5 4.3.3-13] [MQTT5 4.3.3-7] the handshakes end as ever when the message expires meanwhile',
+  async () => {
+    const wired = await startWiredNode();
+    const subscriber = await RawClient.connect(wired.tcp, { version: 5 });
+    await subscriber.subscribe({ topic: 'expires', qos: 2 });
+    const publisher = await RawClient.connect(wired.tcp, { version: 5 });
+    publisher.publish('expires', 'x', { qos: 2, messageId: 3, properties: { messageExpiryInterval: 1 } });
+    await publisher.nextAcknowledgement('pubrec', 3);
+    const { messageId = 0 } = await subscriber.next('publish');
+    wired.log.time += 5_000;
+    publisher.publish('expires', 'x', { qos: 2, messageId: 3, dup: true, properties: { messageExpiryInterval: 1 } });
+    assert.equal(await publisher.nextAcknowledgement('pubrec', 3), 0);
+    publisher.acknowledge('pubrel', 3);
+    assert.equal(await publisher.nextAcknowledgement('pubcomp', 3), 0);
+    subscriber.acknowledge('pubrec', messageId);
+    assert.equal(await subscriber.nextAcknowledgement('pubrel', messageId), 0);
+    subscriber.acknowledge('pubcomp', messageId);
+    await subscriber.ping();
+    for (const client of [subscriber, publisher]) await client.end();
+    await wired.stop();
+  },
+);
 
-test('[MQTT5 4.3.3-8] while the log has not answered, the same id again is neither answered nor stored twice', async () => {
-  const wired = await startWiredNode();
-  wired.log.holdsPublishes = true;
-  const client = await RawClient.connect(wired.tcp, { version: 5 });
-  for (let count = 0; count < 3; count++) client.publish('slow', 'x', { qos: 2, messageId: 1, dup: count > 0 });
-  await client.ping();
-  assert.deepEqual(client.received, []);
-  assert.equal(wired.log.waiting.length, 1);
-  wired.log.settleNext();
-  await client.nextAcknowledgement('pubrec', 1);
-  await client.ping();
-  assert.deepEqual(client.received, [], 'one PUBREC');
-  await client.end();
-  await wired.stop();
-});
+testEmbedded(
+  '[MQTT5 4.3.3-8] while the log has not answered, the same id again is neither answered nor stored twice',
+  async () => {
+    const wired = await startWiredNode();
+    wired.log.holdsPublishes = true;
+    const client = await RawClient.connect(wired.tcp, { version: 5 });
+    for (let count = 0; count < 3; count++) client.publish('slow', 'x', { qos: 2, messageId: 1, dup: count > 0 });
+    await client.ping();
+    assert.deepEqual(client.received, []);
+    assert.equal(wired.log.waiting.length, 1);
+    wired.log.settleNext();
+    await client.nextAcknowledgement('pubrec', 1);
+    await client.ping();
+    assert.deepEqual(client.received, [], 'one PUBREC');
+    await client.end();
+    await wired.stop();
+  },
+);
 
-test('PUBREL before PUBREC is a protocol error', async () => {
+testEmbedded('PUBREL before PUBREC is a protocol error', async () => {
   const wired = await startWiredNode();
   wired.log.holdsPublishes = true;
   const client = await RawClient.connect(wired.tcp, { version: 5 });
@@ -295,50 +302,53 @@ test('PUBREL before PUBREC is a protocol error', async () => {
   await wired.stop();
 });
 
-test('a durable session writes down each step of QoS 2 before the packet that depends on it goes out', async () => {
-  const wired = await startWiredNode();
-  const fields: ConnectFields = { version: 5, clientId: 'careful', properties: { sessionExpiryInterval: 60 } };
-  const client = await RawClient.connect(wired.tcp, fields);
-  await client.subscribe({ topic: 'careful', qos: 2 });
-  const publisher = await RawClient.connect(wired.tcp, { version: 5 });
-  let release = (): void => {};
-  const hold = (): void => {
-    const gate = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    wired.store.before = () => gate;
-  };
-  const nothingCame = async (what: string): Promise<void> => {
-    await client.ping();
-    assert.deepEqual(client.received, [], what);
-  };
-  hold();
-  await publisher.publishAcknowledged('careful', 'x', 2);
-  await nothingCame('no PUBLISH before its id is written');
-  release();
-  const { messageId = 0 } = await client.next('publish');
-  hold();
-  client.acknowledge('pubrec', messageId);
-  await nothingCame('no PUBREL before PUBREC is written');
-  release();
-  await client.nextAcknowledgement('pubrel', messageId);
-  hold();
-  client.publish('other', 'y', { qos: 2, messageId: 50 });
-  await nothingCame('no PUBREC before its id is written');
-  assert.ok(
-    wired.log.records.every(({ topic }) => topic.name !== 'other'),
-    'and nothing in the log',
-  );
-  release();
-  await client.nextAcknowledgement('pubrec', 50);
-  hold();
-  client.acknowledge('pubrel', 50);
-  await nothingCame('no PUBCOMP before the release is written');
-  release();
-  await client.nextAcknowledgement('pubcomp', 50);
-  for (const each of [client, publisher]) await each.end();
-  await wired.stop();
-});
+testEmbedded(
+  'a durable session writes down each step of QoS 2 before the packet that depends on it goes out',
+  async () => {
+    const wired = await startWiredNode();
+    const fields: ConnectFields = { version: 5, clientId: 'careful', properties: { sessionExpiryInterval: 60 } };
+    const client = await RawClient.connect(wired.tcp, fields);
+    await client.subscribe({ topic: 'careful', qos: 2 });
+    const publisher = await RawClient.connect(wired.tcp, { version: 5 });
+    let release = (): void => {};
+    const hold = (): void => {
+      const gate = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      wired.store.before = () => gate;
+    };
+    const nothingCame = async (what: string): Promise<void> => {
+      await client.ping();
+      assert.deepEqual(client.received, [], what);
+    };
+    hold();
+    await publisher.publishAcknowledged('careful', 'x', 2);
+    await nothingCame('no PUBLISH before its id is written');
+    release();
+    const { messageId = 0 } = await client.next('publish');
+    hold();
+    client.acknowledge('pubrec', messageId);
+    await nothingCame('no PUBREL before PUBREC is written');
+    release();
+    await client.nextAcknowledgement('pubrel', messageId);
+    hold();
+    client.publish('other', 'y', { qos: 2, messageId: 50 });
+    await nothingCame('no PUBREC before its id is written');
+    assert.ok(
+      wired.log.records.every(({ topic }) => topic.name !== 'other'),
+      'and nothing in the log',
+    );
+    release();
+    await client.nextAcknowledgement('pubrec', 50);
+    hold();
+    client.acknowledge('pubrel', 50);
+    await nothingCame('no PUBCOMP before the release is written');
+    release();
+    await client.nextAcknowledgement('pubcomp', 50);
+    for (const each of [client, publisher]) await each.end();
+    await wired.stop();
+  },
+);
 
 test('a durable client that publishes QoS 2 to itself does not wait for a tick', async () => {
   const client = await connect(durable(5, 'self'));

@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { IPublishPacket, ISubackPacket } from 'mqtt-packet';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
 
 const clock = new ShiftedClock();
 let node: TestNode;
 before(async () => {
-  node = await startNode({}, clock);
+  node = await startDeployment({}, clock);
 });
 after(() => node.stop());
 
@@ -184,14 +185,17 @@ test('[MQTT5 3.3.2-4] [MQTT5 3.3.2-17] [MQTT5 3.3.2-18] [MQTT5 3.3.2-20] [MQTT5 
   }
 });
 
-test('[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a retained message expires, and shows what is left of its interval', async () => {
-  await retain('expires', 'x', { properties: { messageExpiryInterval: 100 } });
-  clock.pass(40);
-  const [message] = await retained('expires', {}, 1);
-  assert.equal(message?.properties?.messageExpiryInterval, 60);
-  clock.pass(60);
-  assert.deepEqual(await retained('expires'), []);
-});
+testEmbedded(
+  '[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a retained message expires, and shows what is left of its interval',
+  async () => {
+    await retain('expires', 'x', { properties: { messageExpiryInterval: 100 } });
+    clock.pass(40);
+    const [message] = await retained('expires', {}, 1);
+    assert.equal(message?.properties?.messageExpiryInterval, 60);
+    clock.pass(60);
+    assert.deepEqual(await retained('expires'), []);
+  },
+);
 
 test('a subscription identifier comes with retained messages too [MQTT5 3.3.4-3]', async () => {
   await retain('identified', 'x');

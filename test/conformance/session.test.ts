@@ -1,8 +1,9 @@
 /** Sessions that outlive their connection, on an embedded node whose clock can be put forward. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, connectPacket, RawClient, type Version } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
 
@@ -11,7 +12,7 @@ const NEVER = 0xffff_ffff;
 const clock = new ShiftedClock();
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: String(NEVER) }, clock);
+  node = await startDeployment({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: String(NEVER) }, clock);
 });
 after(() => node.stop());
 
@@ -287,7 +288,7 @@ test('MQTT5 section 4.1: subscriptions come back with QoS, options and identifie
 
 test('[MQTT5 3.3.4-3] what comes again carries the identifiers of its subscriptions', async () => {
   // The first message of a log, and the subscriptions from before it.
-  const fresh = await startNode();
+  const fresh = await startDeployment();
   const fields = { ...durable(5), version: 5 as const };
   const first = await RawClient.connect(fresh.tcp, fields);
   await first.subscribeWith({ subscriptionIdentifier: 5 }, { topic: 'ids/a', qos: 1 });
@@ -303,31 +304,37 @@ test('[MQTT5 3.3.4-3] what comes again carries the identifiers of its subscripti
   await fresh.stop();
 });
 
-test('[MQTT5 3.1.2-23] [MQTT5 4.1.0-2] a session without an expiry ends with its connection, one with an expiry when it has passed since the close', async () => {
-  const none = { ...durable(5), properties: {} };
-  assert.equal(await isPresent(none), false);
-  assert.equal(await isPresent(none), false, 'an absent interval is 0');
-  const ten = durable(5, { sessionExpiryInterval: 10 });
-  const client = await connect(ten);
-  clock.pass(60);
-  await client.end();
-  clock.pass(9);
-  assert.equal(await isPresent(ten), true, 'counted from the close, not from CONNECT');
-  clock.pass(9);
-  assert.equal(await isPresent(ten), true, 'and from the last one');
-  clock.pass(11);
-  assert.equal(await isPresent(ten), false, 'over');
-});
+testEmbedded(
+  '[MQTT5 3.1.2-23] [MQTT5 4.1.0-2] a session without an expiry ends with its connection, one with an expiry when it has passed since the close',
+  async () => {
+    const none = { ...durable(5), properties: {} };
+    assert.equal(await isPresent(none), false);
+    assert.equal(await isPresent(none), false, 'an absent interval is 0');
+    const ten = durable(5, { sessionExpiryInterval: 10 });
+    const client = await connect(ten);
+    clock.pass(60);
+    await client.end();
+    clock.pass(9);
+    assert.equal(await isPresent(ten), true, 'counted from the close, not from CONNECT');
+    clock.pass(9);
+    assert.equal(await isPresent(ten), true, 'and from the last one');
+    clock.pass(11);
+    assert.equal(await isPresent(ten), false, 'over');
+  },
+);
 
-test('MQTT5 section 3.1.2.11.2: 0xFFFFFFFF never ends, and MQTT 3.1.1 with CleanSession 0 neither', async () => {
-  const five = durable(5, { sessionExpiryInterval: NEVER });
-  const four = durable(4);
-  for (const fields of [five, four]) await isPresent(fields);
-  clock.pass(100 * 365 * 86_400);
-  for (const fields of [five, four]) assert.equal(await isPresent(fields), true);
-});
+testEmbedded(
+  'MQTT5 section 3.1.2.11.2: 0xFFFFFFFF never ends, and MQTT 3.1.1 with CleanSession 0 neither',
+  async () => {
+    const five = durable(5, { sessionExpiryInterval: NEVER });
+    const four = durable(4);
+    for (const fields of [five, four]) await isPresent(fields);
+    clock.pass(100 * 365 * 86_400);
+    for (const fields of [five, four]) assert.equal(await isPresent(fields), true);
+  },
+);
 
-test('MQTT5 section 3.1.2.11.2: CONNECT replaces the expiry of the session that it resumes', async () => {
+testEmbedded('MQTT5 section 3.1.2.11.2: CONNECT replaces the expiry of the session that it resumes', async () => {
   const long = durable(5, { sessionExpiryInterval: 1_000 });
   await isPresent(long);
   const short = { ...long, properties: { sessionExpiryInterval: 5 } };
@@ -339,7 +346,7 @@ test('MQTT5 section 3.1.2.11.2: CONNECT replaces the expiry of the session that 
   assert.equal(await isPresent(long), false);
 });
 
-test('MQTT5 section 3.14.2.2.2: DISCONNECT changes the expiry, up, down and to 0', async () => {
+testEmbedded('MQTT5 section 3.14.2.2.2: DISCONNECT changes the expiry, up, down and to 0', async () => {
   const fields = durable(5, { sessionExpiryInterval: 10 });
   const leave = async (seconds: number): Promise<void> => {
     const client = await connect(fields);
@@ -367,9 +374,9 @@ test('MQTT5 section 3.14.2.2.2: from 0 to anything else is 0x82, and no session 
   assert.equal(await isPresent(fields), false);
 });
 
-test('MQTT5 section 3.2.2.3.2: an expiry above the limit is replaced, and CONNACK says so', async () => {
+testEmbedded('MQTT5 section 3.2.2.3.2: an expiry above the limit is replaced, and CONNACK says so', async () => {
   const shifted = new ShiftedClock();
-  const strict = await startNode({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: '20' }, shifted);
+  const strict = await startDeployment({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: '20' }, shifted);
   const present = async (fields: ConnectFields): Promise<boolean> => {
     const client = await RawClient.connect(strict.tcp, { keepalive: 0, ...fields });
     await client.end();
@@ -438,46 +445,49 @@ test('a session is found by a client of another version', async () => {
   await Promise.all([again.end(0), publisher.end()]);
 });
 
-test('[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a message that expired meanwhile is not delivered, the others carry what remains', async () => {
-  for (const qos of [0, 1, 2] as const) {
-    const topic = `expiry/${qos}`;
-    const fields = durable(5);
-    const publisher = await connect();
-    const first = await connect(fields);
-    await first.subscribe({ topic, qos: qos === 0 ? 1 : qos });
-    await first.end();
-    const publish = (payload: string, messageExpiryInterval?: number): Promise<number> =>
-      publisher.publishAcknowledged(topic, payload, qos === 0 ? 1 : qos, {
-        properties: {
-          contentType: 'before',
-          ...(messageExpiryInterval === undefined ? {} : { messageExpiryInterval }),
-          userProperties: { after: 'x' },
-        },
-      });
-    await publish('short', 1);
-    await publish('long', 100);
-    await publish('for ever');
-    await publish('also short', 2);
-    clock.pass(2.2);
-    const before = node.counters.dropped.expired;
-    const again = await connect(fields);
-    const [long, forever] = [await again.next('publish'), await again.next('publish')];
-    assert.deepEqual([long.payload.toString(), forever.payload.toString()], ['long', 'for ever']);
-    const remaining = long.properties?.messageExpiryInterval ?? 0;
-    assert.ok(remaining === 98 || remaining === 97, `${remaining}`);
-    assert.deepEqual(
-      [long.properties?.contentType, { ...long.properties?.userProperties }],
-      ['before', { after: 'x' }],
-    );
-    assert.equal(forever.properties?.messageExpiryInterval, undefined);
-    again.acknowledges = true;
-    assert.deepEqual(await upTo('marker', topic, again, publisher), []);
-    assert.equal(node.counters.dropped.expired, before + 2);
-    await Promise.all([again.end(0), publisher.end()]);
-  }
-});
+testEmbedded(
+  '[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a message that expired meanwhile is not delivered, the others carry what remains',
+  async () => {
+    for (const qos of [0, 1, 2] as const) {
+      const topic = `expiry/${qos}`;
+      const fields = durable(5);
+      const publisher = await connect();
+      const first = await connect(fields);
+      await first.subscribe({ topic, qos: qos === 0 ? 1 : qos });
+      await first.end();
+      const publish = (payload: string, messageExpiryInterval?: number): Promise<number> =>
+        publisher.publishAcknowledged(topic, payload, qos === 0 ? 1 : qos, {
+          properties: {
+            contentType: 'before',
+            ...(messageExpiryInterval === undefined ? {} : { messageExpiryInterval }),
+            userProperties: { after: 'x' },
+          },
+        });
+      await publish('short', 1);
+      await publish('long', 100);
+      await publish('for ever');
+      await publish('also short', 2);
+      clock.pass(2.2);
+      const before = node.counters.dropped.expired;
+      const again = await connect(fields);
+      const [long, forever] = [await again.next('publish'), await again.next('publish')];
+      assert.deepEqual([long.payload.toString(), forever.payload.toString()], ['long', 'for ever']);
+      const remaining = long.properties?.messageExpiryInterval ?? 0;
+      assert.ok(remaining === 98 || remaining === 97, `${remaining}`);
+      assert.deepEqual(
+        [long.properties?.contentType, { ...long.properties?.userProperties }],
+        ['before', { after: 'x' }],
+      );
+      assert.equal(forever.properties?.messageExpiryInterval, undefined);
+      again.acknowledges = true;
+      assert.deepEqual(await upTo('marker', topic, again, publisher), []);
+      assert.equal(node.counters.dropped.expired, before + 2);
+      await Promise.all([again.end(0), publisher.end()]);
+    }
+  },
+);
 
-test('[MQTT5 4.3.3-7] what was sent once does not expire', async () => {
+testEmbedded('[MQTT5 4.3.3-7] what was sent once does not expire', async () => {
   const fields = durable(5);
   const publisher = await connect();
   const first = await connect(fields);
@@ -709,7 +719,7 @@ test('subscriptions beyond what a record can hold are refused with 0x97, those b
 });
 
 test('a stopping node writes its sessions down before it goes: nobody loses the place', async () => {
-  const leaving = await startNode();
+  const leaving = await startDeployment();
   const client = await RawClient.connect(leaving.tcp, durable(5));
   await client.subscribe({ topic: 'x', qos: 1 });
   await leaving.stop();

@@ -1,8 +1,9 @@
 /** A client that does not read: bounded in bytes, loses QoS 0 messages (counted), and costs nobody else anything. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startDeployment } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import { EdgeProcess, startNode } from '../support/node.ts';
+import { EdgeProcess } from '../support/node.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 test('a stalled subscriber loses messages, the others none, memory stays bounded, and it goes on when it reads again', async () => {
@@ -51,7 +52,7 @@ test('a stalled subscriber loses messages, the others none, memory stays bounded
 });
 
 test('a client that never reads its answers is cut', async () => {
-  const node = await startNode({ SUPERMQ_LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT: '16384' });
+  const node = await startDeployment({ SUPERMQ_LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT: '16384' });
   const client = await RawClient.connect(node.tcp);
   client.socket.pause();
   const pings = Buffer.alloc(64 * 1024);

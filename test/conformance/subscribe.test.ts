@@ -1,12 +1,13 @@
 /** SUBSCRIBE, UNSUBSCRIBE, matching, overlaps, options and groups on an embedded node. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { RawClient, type Version } from '../support/raw-client.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_MAX_SUBSCRIPTIONS_PER_CLIENT: '50' });
+  node = await startDeployment({ SUPERMQ_LIMITS_MAX_SUBSCRIPTIONS_PER_CLIENT: '50' });
 });
 after(() => node.stop());
 

@@ -4,12 +4,13 @@ import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { WebSocket } from 'ws';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_LIMITS_MAX_PACKET_BYTES: '300000' });
+  node = await startDeployment({ SUPERMQ_LIMITS_MAX_PACKET_BYTES: '300000' });
 });
 after(() => node.stop());
 

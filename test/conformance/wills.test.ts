@@ -1,7 +1,8 @@
 /** Wills by the rules of MQTT 3.1.1 and 5, on an embedded node whose clock can be put forward. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
 import { connectWithWill, type WillFields } from '../support/will-watch.ts';
@@ -11,7 +12,7 @@ const clock = new ShiftedClock();
 let node: TestNode;
 let watcher: RawClient;
 before(async () => {
-  node = await startNode({}, clock);
+  node = await startDeployment({}, clock);
   watcher = await RawClient.connect(node.tcp, { version: 5, keepalive: 0 });
   watcher.acknowledges = true;
   await watcher.subscribe({ topic: 'will/#', qos: 2 });
@@ -225,7 +226,7 @@ for (const qos of [0, 1, 2] as const) {
   });
 }
 
-test('MQTT5 section 3.1.3.2.2: the will is published when its delay has passed, and not before', async () => {
+testEmbedded('MQTT5 section 3.1.3.2.2: the will is published when its delay has passed, and not before', async () => {
   const topic = anyTopic();
   const client = await connect({ topic, delaySeconds: 20, expirySeconds: 100 });
   await client.abort();
@@ -237,40 +238,49 @@ test('MQTT5 section 3.1.3.2.2: the will is published when its delay has passed, 
   await assertNotPublished();
 });
 
-test('MQTT5 section 3.1.3.2.2: the end of the session comes before the delay: the will is published then', async () => {
-  const [atOnce, later] = [anyTopic(), anyTopic()];
-  await (await connect({ topic: atOnce, delaySeconds: 50, expirySeconds: 0 })).abort();
-  await assertPublished(atOnce);
-  await (await connect({ topic: later, delaySeconds: 50, expirySeconds: 10 })).abort();
-  await assertNotPublished();
-  clock.pass(11);
-  assert.equal((await watcher.next('publish')).topic, later);
-});
+testEmbedded(
+  'MQTT5 section 3.1.3.2.2: the end of the session comes before the delay: the will is published then',
+  async () => {
+    const [atOnce, later] = [anyTopic(), anyTopic()];
+    await (await connect({ topic: atOnce, delaySeconds: 50, expirySeconds: 0 })).abort();
+    await assertPublished(atOnce);
+    await (await connect({ topic: later, delaySeconds: 50, expirySeconds: 10 })).abort();
+    await assertNotPublished();
+    clock.pass(11);
+    assert.equal((await watcher.next('publish')).topic, later);
+  },
+);
 
-test('[MQTT5 3.1.3-9] a client that is back in its session before the delay has passed cancels its will', async () => {
-  const [topic, clientId] = [anyTopic(), 'back'];
-  const before = node.counters.willsCancelled;
-  await (await connect({ topic, clientId, clean: false, delaySeconds: 20, expirySeconds: 100 })).abort();
-  clock.pass(10);
-  const back = await connect({ topic: anyTopic(), clientId, clean: false, delaySeconds: 20, expirySeconds: 100 });
-  assert.equal(back.connack.sessionPresent, true);
-  clock.pass(30);
-  await assertNotPublished();
-  assert.equal(node.counters.willsCancelled - before, 1);
-  await back.end(0);
-});
+testEmbedded(
+  '[MQTT5 3.1.3-9] a client that is back in its session before the delay has passed cancels its will',
+  async () => {
+    const [topic, clientId] = [anyTopic(), 'back'];
+    const before = node.counters.willsCancelled;
+    await (await connect({ topic, clientId, clean: false, delaySeconds: 20, expirySeconds: 100 })).abort();
+    clock.pass(10);
+    const back = await connect({ topic: anyTopic(), clientId, clean: false, delaySeconds: 20, expirySeconds: 100 });
+    assert.equal(back.connack.sessionPresent, true);
+    clock.pass(30);
+    await assertNotPublished();
+    assert.equal(node.counters.willsCancelled - before, 1);
+    await back.end(0);
+  },
+);
 
-test('[MQTT5 3.1.3-9] a takeover of the session cancels a delayed will, and publishes one without delay', async () => {
-  const [delayed, prompt, clientId] = [anyTopic(), anyTopic(), 'taken-session'];
-  const session = { clientId, clean: false, expirySeconds: 100 };
-  await connect({ ...session, topic: delayed, delaySeconds: 20 });
-  await connect({ ...session, topic: prompt });
-  clock.pass(30);
-  await assertNotPublished();
-  const last = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
-  await assertPublished(prompt);
-  await last.end();
-});
+testEmbedded(
+  '[MQTT5 3.1.3-9] a takeover of the session cancels a delayed will, and publishes one without delay',
+  async () => {
+    const [delayed, prompt, clientId] = [anyTopic(), anyTopic(), 'taken-session'];
+    const session = { clientId, clean: false, expirySeconds: 100 };
+    await connect({ ...session, topic: delayed, delaySeconds: 20 });
+    await connect({ ...session, topic: prompt });
+    clock.pass(30);
+    await assertNotPublished();
+    const last = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
+    await assertPublished(prompt);
+    await last.end();
+  },
+);
 
 test('MQTT5 section 3.1.3.2.2: Clean Start ends the session, so a will that waits is published, by a takeover too', async () => {
   const [waiting, taken, clientId] = [anyTopic(), anyTopic(), 'clean'];
@@ -284,17 +294,20 @@ test('MQTT5 section 3.1.3.2.2: Clean Start ends the session, so a will that wait
   await third.end();
 });
 
-test('a will that waited too long is published when its client comes back, before what the client publishes', async () => {
-  const [topic, clientId] = [anyTopic(), 'late'];
-  await (await connect({ topic, clientId, clean: false, qos: 1, expirySeconds: 1_000, delaySeconds: 20 })).abort();
-  await assertNotPublished();
-  clock.pass(21);
-  const back = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
-  await back.publishAcknowledged(topic, 'online', 1);
-  assert.equal((await watcher.next('publish')).payload.toString(), 'gone');
-  assert.equal((await watcher.next('publish')).payload.toString(), 'online');
-  await back.end(0);
-});
+testEmbedded(
+  'a will that waited too long is published when its client comes back, before what the client publishes',
+  async () => {
+    const [topic, clientId] = [anyTopic(), 'late'];
+    await (await connect({ topic, clientId, clean: false, qos: 1, expirySeconds: 1_000, delaySeconds: 20 })).abort();
+    await assertNotPublished();
+    clock.pass(21);
+    const back = await RawClient.connect(node.tcp, { version: 5, clientId, clean: false });
+    await back.publishAcknowledged(topic, 'online', 1);
+    assert.equal((await watcher.next('publish')).payload.toString(), 'gone');
+    assert.equal((await watcher.next('publish')).payload.toString(), 'online');
+    await back.end(0);
+  },
+);
 
 test('MQTT5 section 3.14.2.2.2: DISCONNECT 0x04 with another Session Expiry Interval: the will is due by that one', async () => {
   const topic = anyTopic();
@@ -304,7 +317,7 @@ test('MQTT5 section 3.14.2.2.2: DISCONNECT 0x04 with another Session Expiry Inte
   await assertPublished(topic);
 });
 
-test('[MQTT5 3.1.2-10] DISCONNECT discards a will that has a delay', async () => {
+testEmbedded('[MQTT5 3.1.2-10] DISCONNECT discards a will that has a delay', async () => {
   const client = await connect({ topic: anyTopic(), delaySeconds: 5, expirySeconds: 100 });
   await client.end();
   clock.pass(10);
@@ -323,7 +336,7 @@ test('a will whose properties are more than the store can take is refused with 0
 });
 
 test('a stopping node publishes wills without delay', async () => {
-  const leaving = await startNode();
+  const leaving = await startDeployment();
   await connectWithWill(leaving.tcp, { topic: 'will/stopped', qos: 0 });
   await leaving.stop();
   assert.equal(leaving.counters.willsPublished, 1);

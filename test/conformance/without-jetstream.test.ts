@@ -1,12 +1,13 @@
 /** A node without JetStream: QoS 0 only, and everybody is told. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startDeployment } from '../support/deployment.ts';
+import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 
 let node: TestNode;
 before(async () => {
-  node = await startNode({ SUPERMQ_NATS_JETSTREAM: 'off' });
+  node = await startDeployment({ SUPERMQ_NATS_JETSTREAM: 'off' });
 });
 after(() => node.stop());
 

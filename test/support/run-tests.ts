@@ -1,15 +1,20 @@
 /**
- * Behind `npm test`: all of test but the benches, under node's own runner. Arguments pick the files whose path contains one of
- * them: `npm test -- codec cluster`. Exit code 1 when a test has failed.
+ * Behind `npm test`: all of test but the benches, under node's own runner, the conformance tests once for every deployment. Arguments
+ * pick the files whose path contains one of them: `npm test -- codec cluster`. Exit code 1 when a test has failed. A whole run leaves
+ * its results to the conformance check.
  */
 import { setMaxListeners } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join, relative, sep } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { run } from 'node:test';
-import { spec } from 'node:test/reporters';
+import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import compactReporter from './compact-reporter.ts';
+import { type TestResult, writeResults } from './conformance/results.ts';
+import { DEPLOYMENT_VARIABLE, type DeploymentKind, deploymentKinds } from './deployment.ts';
 import { natsServerBinary } from './nats-binary.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -39,7 +44,22 @@ async function natsEnvironment(): Promise<Record<string, string>> {
   }
 }
 
-const files = testFiles(process.argv.slice(2));
+/** One run of node's runner: the files, and what the conformance tests among them run against. */
+interface Phase {
+  readonly files: readonly string[];
+  readonly deployment: DeploymentKind;
+}
+
+/** Everything once, then the files that start a deployment on the other ones. */
+function phases(files: readonly string[]): Phase[] {
+  const portable = files.filter((file) => readFileSync(file, 'utf8').includes('support/deployment.ts'));
+  const [first = 'embedded', ...others] = deploymentKinds;
+  const further = others.map((deployment) => ({ files: portable, deployment }));
+  return [{ files, deployment: first }, ...further].filter(({ files: { length } }) => length > 0);
+}
+
+const filters = process.argv.slice(2);
+const files = testFiles(filters);
 if (files.length === 0) {
   process.stderr.write('No test file matches\n');
   process.exit(1);
@@ -55,10 +75,48 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     ending.abort();
   });
 }
-// In this process, not by `node --test`: node 20 loads a `--test-reporter` before tsx, so it could not be TypeScript.
-const events = run({ files, concurrency: CONCURRENCY, timeout: FILE_TIMEOUT_MILLISECONDS, signal: ending.signal });
-events.on('test:fail', ({ todo }) => {
-  if (todo === undefined) process.exitCode ??= 1;
-});
-if (process.stdout.isTTY) events.compose(new spec()).pipe(process.stdout);
-else events.compose(compactReporter).pipe(process.stdout);
+
+const results: TestResult[] = [];
+
+function note({ type, data }: TestEvent, { deployment }: Phase): void {
+  if (type !== 'test:pass' && type !== 'test:fail') return;
+  if (type === 'test:fail' && data.todo === undefined) process.exitCode ??= 1;
+  if (data.details.type === 'suite' || data.file === undefined || data.name === data.file) return;
+  const file = relative(join(root, 'test'), data.file);
+  const setting = file.startsWith(`conformance${sep}`) ? deployment : 'own';
+  const outcome = type === 'test:fail' ? 'failed' : data.skip === undefined ? 'passed' : 'skipped';
+  results.push({ file, title: data.name, setting, outcome });
+}
+
+/** The events of all phases as those of one run, with the totals of all at the end. */
+async function* runPhases(): AsyncGenerator<TestEvent, void> {
+  const totals = new Map<string, number>();
+  for (const phase of phases(files)) {
+    if (ending.signal.aborted) break;
+    process.env[DEPLOYMENT_VARIABLE] = phase.deployment;
+    if (phase.deployment !== 'embedded') yield heading(`on ${phase.deployment}:`);
+    // In this process, not by `node --test`: node 20 loads a `--test-reporter` before tsx, so it could not be TypeScript.
+    const options = { concurrency: CONCURRENCY, timeout: FILE_TIMEOUT_MILLISECONDS, signal: ending.signal };
+    const events: AsyncIterable<TestEvent> = run({ ...options, files: [...phase.files] });
+    for await (const event of events) {
+      note(event, phase);
+      if (event.type !== 'test:diagnostic' || event.data.nesting !== 0) yield event;
+      else addTotal(totals, event.data.message);
+    }
+  }
+  for (const [name, total] of totals) yield heading(`${name} ${Math.round(total)}`);
+}
+
+function addTotal(totals: Map<string, number>, message: string): void {
+  const [, name = '', count = ''] = /^(\w+) ([\d.]+)$/.exec(message) ?? [];
+  if (name !== '') totals.set(name, (totals.get(name) ?? 0) + Number(count));
+}
+
+function heading(message: string): TestEvent {
+  return { type: 'test:diagnostic', data: { message, nesting: 0 } } as TestEvent; // file and line only where a test has one
+}
+
+const events = Readable.from(runPhases());
+const reporter = process.stdout.isTTY ? new spec() : compactReporter;
+await pipeline(events, reporter as Parameters<typeof pipeline>[1], process.stdout, { end: false });
+if (filters.length === 0 && !ending.signal.aborted) writeResults(results);

@@ -4,14 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { conformanceTables } from '../support/conformance-table.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
-
-test('docs - the tables of docs/conformance.md are those of the tests (npm run docs:conformance)', () => {
-  assert.ok(readFileSync(join(root, 'docs/conformance.md'), 'utf8').endsWith(conformanceTables()));
-});
 
 test('docs - every link between pages leads to a file', () => {
   let links = 0;
