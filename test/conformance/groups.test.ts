@@ -2,12 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { IPublishPacket } from 'mqtt-packet';
-import { startDeployment } from '../support/deployment.ts';
+import { type Deployment, startDeployment, testOneNode } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 
-let node: TestNode;
+let node: Deployment;
 let count = 0;
 
 before(async () => {
@@ -96,7 +95,7 @@ test('[MQTT5 4.8.2-4] [MQTT5 4.8.2-5] QoS 2: what was sent to a member is finish
   other.acknowledges = true;
   await other.subscribe({ topic: '$share/once/two', qos: 2 });
   await holder.abort();
-  await eventually(async () => (await metric('supermq_clients_connected')) === 2);
+  await eventually(async () => (await node.metric('supermq_clients_connected')) === 2);
   await publisher.publishAll('two', ['c'], 2);
   await eventually(() => other.received.some(({ cmd }) => cmd === 'publish'));
   assert.deepEqual(payloads(await takenBy(other)), ['c']);
@@ -253,32 +252,29 @@ test("[MQTT5 3.1.2-25] a message above a member's Maximum Packet Size counts as 
   await Promise.all([member.end(), publisher.end()]);
 });
 
-test('one group more than limits.maxGroups is refused with 0x97, another member of a known one is not', async () => {
-  await eventually(async () => (await metric('supermq_groups')) === 0);
-  const [client, other] = [await connect(), await connect()];
-  const filters = Array.from({ length: 9 }, (_, index) => ({ topic: `$share/cap/cap/${index}`, qos: 1 as const }));
-  assert.deepEqual(await client.subscribe(...filters), [1, 1, 1, 1, 1, 1, 1, 1, 0x97]);
-  assert.deepEqual(
-    await other.subscribe({ topic: '$g/cap/cap/0', qos: 2 }, { topic: '$share/cap/x', qos: 1 }),
-    [2, 0x97],
-  );
-  await client.unsubscribe('$share/cap/cap/7');
-  assert.deepEqual(await other.subscribe({ topic: '$share/cap/x', qos: 1 }), [1]);
-  await Promise.all([client.end(), other.end()]);
-});
+testOneNode(
+  'one group more than limits.maxGroups is refused with 0x97, another member of a known one is not',
+  async () => {
+    await eventually(async () => (await node.metric('supermq_groups')) === 0);
+    const [client, other] = [await connect(), await connect()];
+    const filters = Array.from({ length: 9 }, (_, index) => ({ topic: `$share/cap/cap/${index}`, qos: 1 as const }));
+    assert.deepEqual(await client.subscribe(...filters), [1, 1, 1, 1, 1, 1, 1, 1, 0x97]);
+    assert.deepEqual(
+      await other.subscribe({ topic: '$g/cap/cap/0', qos: 2 }, { topic: '$share/cap/x', qos: 1 }),
+      [2, 0x97],
+    );
+    await client.unsubscribe('$share/cap/cap/7');
+    assert.deepEqual(await other.subscribe({ topic: '$share/cap/x', qos: 1 }), [1]);
+    await Promise.all([client.end(), other.end()]);
+  },
+);
 
 test('/metrics has the lag of each group', async () => {
   const [member, publisher] = [await connect({ properties: { receiveMaximum: 2 } }), await connect()];
   await member.subscribe({ topic: '$share/lag/behind/#', qos: 1 });
   await publisher.publishAll('behind/x', numbers(0, 7), 1);
   const labels = '{group="lag",filter="behind/#"}';
-  await eventually(async () => (await metric(`supermq_group_pending${labels}`)) === 5);
-  assert.equal(await metric(`supermq_group_unacknowledged${labels}`), 2);
+  await eventually(async () => (await node.metric(`supermq_group_pending${labels}`)) === 5);
+  assert.equal(await node.metric(`supermq_group_unacknowledged${labels}`), 2);
   await Promise.all([member.end(), publisher.end()]);
 });
-
-async function metric(name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${node.http}/metrics`)).text();
-  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
-  return Number(line?.split(' ').at(-1) ?? Number.NaN);
-}

@@ -68,13 +68,16 @@ for (const version of [3, 4, 5] as const) {
     await assertPublished(topic);
   });
 
-  test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will is published after a keep alive timeout`, async () => {
-    const topic = anyTopic();
-    const client = await connect({ version, topic, keepalive: 100 });
-    clock.pass(160);
-    await client.closed;
-    await assertPublished(topic);
-  });
+  testEmbedded(
+    `[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will is published after a keep alive timeout`,
+    async () => {
+      const topic = anyTopic();
+      const client = await connect({ version, topic, keepalive: 100 });
+      clock.pass(160);
+      await client.closed;
+      await assertPublished(topic);
+    },
+  );
 
   test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: the will of a connection that is taken over is published`, async () => {
     const topic = anyTopic();

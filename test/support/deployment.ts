@@ -25,14 +25,30 @@ export function testEmbedded(title: string, run: () => Promise<void> | void): vo
   if (deployment === 'embedded') test(title, run);
 }
 
+/** A test of what a node does by itself: a limit of its own, for example. */
+export function testOneNode(title: string, run: () => Promise<void> | void): void {
+  if (deployment !== 'three-nodes') test(title, run);
+}
+
 /** A test of what only different nodes can show. */
 export function testThreeNodes(title: string, run: () => Promise<void> | void): void {
   if (deployment === 'three-nodes') test(title, run);
 }
 
+export interface Deployment extends TestNode {
+  /** The sum of a metric over all nodes; labels as written in `name`. A node that does not have it counts as 0. */
+  metric(name: string): Promise<number>;
+}
+
 /** Starts the deployment of this run; `env` configures every node. `clock` may be put forward in embedded only. */
-export async function startDeployment(env: Record<string, string> = {}, clock: Clock = systemClock): Promise<TestNode> {
-  if (deployment === 'embedded') return startNode(env, clock);
+export async function startDeployment(
+  env: Record<string, string> = {},
+  clock: Clock = systemClock,
+): Promise<Deployment> {
+  if (deployment === 'embedded') {
+    const node = await startNode(env, clock);
+    return { ...node, metric: (name) => sumOfMetric(name, [node]) };
+  }
   const nats = await startNatsServer();
   const count = deployment === 'nats' ? 1 : 3;
   const start = (): Promise<TestNode> => startNode({ ...env, SUPERMQ_NATS_SERVERS: nats.url }, clock);
@@ -51,8 +67,19 @@ export async function startDeployment(env: Record<string, string> = {}, clock: C
     tcp: balancers?.tcp.port ?? first.tcp,
     ws: balancers?.ws.port ?? first.ws,
     http: first.http,
+    metric: (name) => sumOfMetric(name, nodes),
     stop,
   };
+}
+
+async function sumOfMetric(name: string, nodes: readonly TestNode[]): Promise<number> {
+  let sum = 0;
+  for (const { http } of nodes) {
+    const text = await (await fetch(`http://127.0.0.1:${http}/metrics`)).text();
+    const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
+    sum += Number(line?.slice(name.length + 1) ?? 0);
+  }
+  return sum;
 }
 
 async function balance(nodes: readonly TestNode[]): Promise<{ tcp: Balancer; ws: Balancer }> {
