@@ -119,7 +119,7 @@ test('subscriptions above the limit per client get 0x97; a replaced one does not
   });
 });
 
-test('[MQTT5 4.7.1-3] wildcards match as they must, topics that start with $ only explicitly', async () => {
+test('[MQTT311 4.7.1-3] wildcards match as they must, topics that start with $ only explicitly', async () => {
   await withClients([4, 4], async (subscriber, publisher) => {
     await subscriber.subscribe('sport/+', '+/+/deep', '/+', 'tail/#');
     for (const topic of ['sport', 'sport/', 'sport/a', 'sport/a/b', '/x', 'x/y/deep', '//deep', 'tail', 'tail/a/b'])
