@@ -4,10 +4,10 @@ import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
 import type { Delivery, Outbound, RetainedCopy } from './outbound.ts';
+import type { Outlet } from './outlet.ts';
 import type { SubscriptionRecord } from './record.ts';
 import { RetainedReader, type RetainedSink } from './retained-reader.ts';
 import type { Sending } from './sending.ts';
-import type { Outlet } from './session.ts';
 import type { SessionSubscription } from './subscription.ts';
 
 /** When subscriptions that have read all look again: a put takes milliseconds, and as long as an election when there is one. */

@@ -7,7 +7,7 @@ import type { Counters } from '../counters.ts';
 import { withRemainingExpiry } from '../mqtt/properties.ts';
 import { PublishEncoder } from '../mqtt/publish.ts';
 import type { Delivery, Outbound } from './outbound.ts';
-import type { Outlet } from './session.ts';
+import type { Outlet } from './outlet.ts';
 import type { Grant } from './subscription.ts';
 
 /** A message of the log or a retained one. */

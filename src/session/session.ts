@@ -13,6 +13,7 @@ import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
 import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
+import type { Outlet } from './outlet.ts';
 import { Reader, type RecordSink } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
@@ -20,24 +21,6 @@ import { Resends } from './resends.ts';
 import { nothingRetained, RetainedCopies, type RetainedStart } from './retained-copies.ts';
 import { Sending } from './sending.ts';
 import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
-
-/** Where packets for the client go; connection/sender.ts implements it. */
-export interface Outlet {
-  /** MQTT 5 packets carry properties. */
-  readonly hasProperties: boolean;
-  /** Bytes; Infinity when the client stated none. */
-  readonly maximumPacketSize: number;
-  /** Names the client on its own messages. */
-  readonly origin: string;
-  /** Little enough waits for the client that more may be added. */
-  readonly hasRoom: boolean;
-  /** Takes one PUBLISH of QoS 0, or drops and counts it. */
-  deliver(packet: Buffer, count: number): void;
-  /** Takes a packet that must not be dropped. */
-  deliverAcknowledged(packet: Buffer): void;
-  /** Takes an acknowledgement. */
-  send(packet: Buffer): void;
-}
 
 export interface SessionOptions {
   readonly clientId: string;

@@ -17,9 +17,10 @@ import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { Feeds } from './feeds.ts';
 import { Orphans } from './orphans.ts';
+import type { Outlet } from './outlet.ts';
 import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import { type Outlet, Session } from './session.ts';
+import { Session } from './session.ts';
 import type { HeldWill, Wills } from './wills.ts';
 
 /** A session is written at most this often while it moves. */
