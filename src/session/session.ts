@@ -8,19 +8,20 @@ import type { Counters } from '../counters.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
-import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
+import type { ParsedFilter } from '../mqtt/topic.ts';
 import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
 import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
-import { Reader, type RecordSink } from './reader.ts';
-import { encodeRecord, type OutboundRecord, type SessionRecord, type SubscriptionRecord } from './record.ts';
+import type { Reader, RecordSink } from './reader.ts';
+import { encodeRecord, type OutboundRecord, type SessionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { Resends } from './resends.ts';
 import { nothingRetained, RetainedCopies, type RetainedStart } from './retained-copies.ts';
 import { Sending } from './sending.ts';
-import { type Grant, SessionSubscription, type SubscriptionOptions } from './subscription.ts';
+import type { Grant, SessionSubscription, SubscriptionOptions } from './subscription.ts';
+import { SubscriptionSet } from './subscription-set.ts';
 
 export interface SessionOptions {
   readonly clientId: string;
@@ -57,16 +58,13 @@ export class Session implements RecordSink {
   wills: readonly string[] = [];
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
-  readonly #subscriptions = new Map<string, SessionSubscription>();
+  readonly #subscriptions: SubscriptionSet;
   /** Made when first used: few clients are in groups. */
   #memberships: Memberships | undefined;
   #keeper: RecordKeeper | undefined;
   readonly #sending: Sending;
   readonly #resends: Resends;
   readonly #retained: RetainedCopies;
-  /** Readers that wait for room, lag behind their feed or read the log. */
-  readonly #lagging = new Set<Reader>();
-  #readsLog = false;
   /** Positions behind it are of messages that the log has lost. */
   #ceiling = Number.POSITIVE_INFINITY;
   #isStarted = false;
@@ -81,7 +79,8 @@ export class Session implements RecordSink {
     this.expirySeconds = options.expirySeconds;
     this.#outbound = new Outbound(options.window);
     this.inbound = new Inbound(options.uid, options.epoch);
-    const { counters, log, outlet, retained: store } = options;
+    const { counters, feeds, log, outlet, retained: store } = options;
+    this.#subscriptions = new SubscriptionSet({ feeds, log, sink: this });
     const outbound = this.#outbound;
     const isClosed = (): boolean => this.#isClosed;
     this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save: (done) => this.save(done) });
@@ -119,7 +118,7 @@ export class Session implements RecordSink {
 
   /** Some of its readers wait for room, lag behind their feed or read the log. */
   get isBehind(): boolean {
-    return this.#lagging.size > 0;
+    return this.#subscriptions.isBehind;
   }
 
   // ---- life ----
@@ -131,11 +130,9 @@ export class Session implements RecordSink {
 
   /** Puts back what the record says, before the client has its CONNACK. */
   restore(record: SessionRecord): void {
-    this.#readsLog = record.subscriptions.some(
-      ({ options, text }) => options.qos > 0 && parseFilter(text)?.group === undefined,
-    );
-    for (const subscription of record.subscriptions) this.#restoreSubscription(subscription);
-    const readers = this.#allReaders();
+    this.#subscriptions.restore(record.subscriptions);
+    for (const subscription of this.#subscriptions.all()) this.#join(subscription);
+    const readers = this.#subscriptions.readers();
     for (const outbound of record.outbound) {
       const delivery = this.#restoreDelivery(outbound, readers);
       const { state } = outbound;
@@ -159,7 +156,7 @@ export class Session implements RecordSink {
   /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   start(now: number): void {
     this.#isStarted = true;
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#subscriptions.all()) {
       const { retainedDue, retainedUntil: until = subscription.start } = subscription;
       if (retainedDue !== undefined) this.#retained.read(subscription, { until, since: now });
     }
@@ -217,14 +214,16 @@ export class Session implements RecordSink {
       expirySeconds: this.expirySeconds,
       wills: this.wills,
       log: logIdentity,
-      subscriptions: [...this.#subscriptions.values()].filter(hasBegun).map((subscription) => ({
-        text: subscription.text,
-        options: subscription.options,
-        start: subscription.start,
-        positions: subscription.readers.map(({ position }) => Math.min(position, this.#ceiling)),
-        // At QoS 0 what is not sent when the connection ends is not sent at all.
-        ...(subscription.options.qos > 0 ? this.#retained.progressOf(subscription) : nothingRetained),
-      })),
+      subscriptions: [...this.#subscriptions.all()]
+        .filter(({ hasBegun }) => hasBegun)
+        .map((subscription) => ({
+          text: subscription.text,
+          options: subscription.options,
+          start: subscription.start,
+          positions: subscription.readers.map(({ position }) => Math.min(position, this.#ceiling)),
+          // At QoS 0 what is not sent when the connection ends is not sent at all.
+          ...(subscription.options.qos > 0 ? this.#retained.progressOf(subscription) : nothingRetained),
+        })),
       outbound: this.#outboundRecords(),
       done: this.#outbound.doneSequences().filter((sequence) => sequence <= this.#ceiling),
       inbound: this.inbound.records(),
@@ -252,15 +251,15 @@ export class Session implements RecordSink {
 
   // ---- subscriptions ----
 
-  /** Whether stored messages reach the client from the log: from its first subscription with QoS 1 or 2 on, for all of them. */
+  /** Whether stored messages reach the client from the log. */
   get readsLog(): boolean {
-    return this.#readsLog;
+    return this.#subscriptions.readsLog;
   }
 
   /** The log ends at `last` and goes on from there with other messages: nothing behind it was taken. True if something was. */
   setBack(last: number): boolean {
     this.#ceiling = last;
-    const taken = [...this.#allReaders().map(({ position }) => position), ...this.#outbound.doneSequences()];
+    const taken = [...this.#subscriptions.readers().map(({ position }) => position), ...this.#outbound.doneSequences()];
     return taken.some((position) => position > last);
   }
 
@@ -271,14 +270,9 @@ export class Session implements RecordSink {
 
   /** Adds a subscription, or replaces the options of a known one and returns false. It gets messages from {@link begin} on. */
   subscribe(text: string, parsed: ParsedFilter, options: SubscriptionOptions): boolean {
-    const known = this.#subscriptions.get(text);
-    if (known !== undefined) known.replaceOptions(options);
-    else this.#add(new SessionSubscription(text, parsed, options));
-    if (options.qos > 0 && parsed.group === undefined && !this.#readsLog) this.#beginReading();
-    const added = this.#subscriptions.get(text);
-    // Also a known one that had QoS 0 up to now.
-    if (added !== undefined && this.#readsLog) this.#read(added, undefined);
-    return known === undefined;
+    const added = this.#subscriptions.put(text, parsed, options);
+    if (added !== undefined) this.#join(added);
+    return added !== undefined;
   }
 
   /** The retained messages are owed to the client from now on; a resume knows of it too. */
@@ -286,7 +280,7 @@ export class Session implements RecordSink {
     const subscription = this.#subscriptions.get(text);
     if (subscription === undefined || subscription.group !== undefined) return;
     this.#retained.stop(subscription);
-    subscription.isNew ||= !hasBegun(subscription);
+    subscription.isNew ||= !subscription.hasBegun;
     subscription.retainedDue = 0;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
@@ -310,8 +304,8 @@ export class Session implements RecordSink {
   }
 
   /** Resolves when live messages of all subscriptions are followed. */
-  async following(): Promise<void> {
-    await Promise.all(this.#allReaders().map(({ feed }) => feed.opened));
+  following(): Promise<void> {
+    return this.#subscriptions.following();
   }
 
   /** Resolves when everything that is stored from now on waits for the groups that the client is in. */
@@ -321,68 +315,26 @@ export class Session implements RecordSink {
 
   /** The new subscriptions' filters are in effect; `position` is where the log is now, asked for after {@link following}. */
   begin(position: number): void {
-    for (const subscription of this.#subscriptions.values()) {
-      if (!hasBegun(subscription)) subscription.start = position;
-      for (const reader of subscription.readers) reader.begin(subscription.start);
-    }
+    this.#subscriptions.begin(position);
   }
 
   /** Deliveries that have begun are finished. [MQTT5 3.10.4-2] [MQTT5 3.10.4-3] [MQTT311 3.10.4-2] */
   unsubscribe(text: string): boolean {
     const subscription = this.#subscriptions.get(text);
     if (subscription === undefined) return false;
-    this.#subscriptions.delete(text);
     this.#retained.stop(subscription);
-    for (const other of subscription.overlapping) other.overlapping.splice(other.overlapping.indexOf(subscription), 1);
-    for (const reader of subscription.readers) this.#closeReader(reader);
+    this.#subscriptions.remove(subscription);
     this.#memberships?.leave(text);
     return true;
   }
 
   subscriptions(): Iterable<SessionSubscription> {
-    return this.#subscriptions.values();
-  }
-
-  #restoreSubscription(record: SubscriptionRecord): void {
-    const { options, positions, retainedDone, retainedDue, retainedUntil, start, text } = record;
-    const parsed = parseFilter(text);
-    if (parsed === undefined) return; // a newer version's: it keeps what this one does not know
-    const subscription = new SessionSubscription(text, parsed, options);
-    subscription.start = start;
-    subscription.retainedDue = retainedDue;
-    subscription.retainedUntil = retainedUntil;
-    subscription.retainedDone = retainedDone;
-    this.#add(subscription);
-    if (!this.#readsLog) return;
-    // QoS 0 is not kept for absent clients: it begins anew.
-    this.#read(subscription, options.qos === 0 ? undefined : positions);
-    if (options.qos === 0) for (const reader of subscription.readers) reader.begin(0);
-  }
-
-  #beginReading(): void {
-    this.#readsLog = true;
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.options.qos > 0) continue;
-      this.#read(subscription, undefined);
-      for (const reader of subscription.readers) reader.begin(0);
-    }
-  }
-
-  #add(subscription: SessionSubscription): void {
-    if (subscription.group === undefined) {
-      for (const other of this.#subscriptions.values()) {
-        if (other.group !== undefined || !filtersOverlap(other.filter, subscription.filter)) continue;
-        other.overlapping.push(subscription);
-        subscription.overlapping.push(other);
-      }
-    }
-    this.#subscriptions.set(subscription.text, subscription);
-    if (subscription.group !== undefined) this.#join(subscription);
+    return this.#subscriptions.all();
   }
 
   #join(subscription: SessionSubscription): void {
     const { groups } = this.#options;
-    if (groups === undefined) return;
+    if (groups === undefined || subscription.group === undefined) return;
     this.#memberships ??= this.#makeMemberships(groups);
     this.#memberships.join(subscription);
   }
@@ -409,32 +361,9 @@ export class Session implements RecordSink {
     });
   }
 
-  /** `positions`: where a resumed subscription stands. */
-  #read(subscription: SessionSubscription, positions: readonly number[] | undefined): void {
-    const { feeds, log } = this.#options;
-    if (subscription.group !== undefined || subscription.readers.length > 0) return;
-    for (const [index, pattern] of (log.patterns(subscription.filter) ?? []).entries()) {
-      const feed = feeds.hold(pattern);
-      const position = positions === undefined ? undefined : (positions[index] ?? subscription.start);
-      const reader = new Reader({ subscription, feed, log, sink: this, position });
-      subscription.readers.push(reader);
-      if (position !== undefined) this.#lagging.add(reader);
-    }
-  }
-
-  #allReaders(): readonly Reader[] {
-    return [...this.#subscriptions.values()].flatMap(({ readers }) => readers);
-  }
-
-  #closeReader(reader: Reader): void {
-    reader.close();
-    this.#lagging.delete(reader);
-    this.#options.feeds.drop(reader.feed);
-  }
-
   #closeReaders(): void {
     this.#retained.close();
-    for (const reader of this.#allReaders()) this.#closeReader(reader);
+    this.#subscriptions.closeReaders();
   }
 
   // ---- messages out ----
@@ -462,7 +391,7 @@ export class Session implements RecordSink {
     const waited = this.#sending.waited(record);
     if (this.#sending.isExpired(record, waited)) return true;
     if (subscription.isHeld || (grant.qos > 0 && !this.#mayDeliver())) {
-      this.#lagging.add(reader);
+      this.#subscriptions.waits(reader);
       return false;
     }
     this.#isMoved = true;
@@ -551,10 +480,7 @@ export class Session implements RecordSink {
     this.#retained.pump();
     // What others have delivered already costs no window, and has to be passed to be forgotten.
     if (!this.#mayDeliver() && !this.#outbound.isFull) return;
-    for (const reader of this.#lagging) {
-      reader.pump();
-      if (!reader.isBehind) this.#lagging.delete(reader);
-    }
+    this.#subscriptions.pump();
     this.#memberships?.pump();
   }
 
@@ -588,16 +514,11 @@ export class Session implements RecordSink {
   /** What its subscriptions say now; it may have been unsubscribed since. */
   #grantOfResend(record: LogRecord, { retained, shared }: Delivery): Grant {
     const isCopy = retained !== undefined;
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#subscriptions.all()) {
       if (shared === undefined ? subscription.group !== undefined : subscription.text !== shared.text) continue;
       const grant = subscription.matches(record, isCopy) ? subscription.grant(record, '') : undefined;
       if (grant !== undefined) return isCopy ? { ...grant, retainAsPublished: true } : grant;
     }
     return { qos: record.qos, retainAsPublished: isCopy, identifiers: Buffer.alloc(0) };
   }
-}
-
-/** A subscription that is not in effect yet is not promised yet either: written now, it would begin at the start of the log. */
-function hasBegun({ readers }: SessionSubscription): boolean {
-  return readers.every((reader) => reader.hasBegun);
 }
