@@ -5,10 +5,9 @@
  */
 import type { GroupLog, LogRecord, MessageLog, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
-import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
-import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
+import type { ProtocolVersion } from '../mqtt/packet.ts';
 import type { ParsedFilter } from '../mqtt/topic.ts';
+import { Acknowledgements } from './acknowledgements.ts';
 import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
 import { Memberships, Shared } from './memberships.ts';
@@ -63,6 +62,7 @@ export class Session implements RecordSink {
   #memberships: Memberships | undefined;
   #keeper: RecordKeeper | undefined;
   readonly #sending: Sending;
+  readonly #acknowledgements: Acknowledgements;
   readonly #resends: Resends;
   readonly #retained: RetainedCopies;
   /** Positions behind it are of messages that the log has lost. */
@@ -83,7 +83,16 @@ export class Session implements RecordSink {
     this.#subscriptions = new SubscriptionSet({ feeds, log, sink: this });
     const outbound = this.#outbound;
     const isClosed = (): boolean => this.#isClosed;
-    this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save: (done) => this.save(done) });
+    const save = (done: () => void): void => this.save(done);
+    this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save });
+    this.#acknowledgements = new Acknowledgements({
+      version: options.version,
+      outbound,
+      outlet,
+      isClosed,
+      save,
+      finished: (delivery) => this.#finished(delivery),
+    });
     this.#resends = new Resends({
       outbound,
       isClosed,
@@ -430,46 +439,21 @@ export class Session implements RecordSink {
 
   /** @throws MqttError 0x82 when the exchange is one of QoS 2 */
   puback(packetId: number): void {
-    const delivery = this.#outbound.get(packetId);
-    if (delivery === undefined) return; // answered before the connection was taken over, or never sent
-    if (delivery.qos !== 1) throw protocolError('PUBACK in an exchange of QoS 2'); // [MQTT5 §4.3]
-    this.#finish(delivery);
+    this.#acknowledgements.puback(packetId);
   }
 
   /** @throws MqttError 0x82 when the exchange is one of QoS 1 */
   pubrec(packetId: number, reason: number): void {
-    const { outlet, version } = this.#options;
-    const delivery = this.#outbound.get(packetId);
-    if (delivery === undefined) {
-      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, Reason.packetIdentifierNotFound)); // [MQTT5 §3.6.2.1]
-      return;
-    }
-    if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');
-    if (reason >= 0x80) return this.#finish(delivery); // [MQTT5 4.4.0-2]
-    if (delivery.state === 'released') return this.#sendPubrel(delivery);
-    if (delivery.state !== 'sent') return;
-    delivery.state = 'releasing';
-    this.save(() => this.#sendPubrel(delivery));
+    this.#acknowledgements.pubrec(packetId, reason);
   }
 
+  /** @throws MqttError 0x82 when PUBREL is not out */
   pubcomp(packetId: number): void {
-    const delivery = this.#outbound.get(packetId);
-    if (delivery === undefined) return;
-    if (delivery.state !== 'released') throw protocolError('PUBCOMP before PUBREL');
-    this.#finish(delivery);
+    this.#acknowledgements.pubcomp(packetId);
   }
 
-  #sendPubrel(delivery: Delivery): void {
-    if (this.#isClosed || delivery.packetId === 0) return;
-    delivery.state = 'released';
-    // [MQTT5 4.3.3-4] [MQTT5 4.3.3-6]
-    this.#options.outlet.send(encodeAcknowledgement(PacketType.pubrel, delivery.packetId, this.#options.version));
-  }
-
-  #finish(delivery: Delivery): void {
-    this.#isMoved ||= delivery.shared === undefined || delivery.qos === 2;
-    this.#outbound.finish(delivery);
-    delivery.shared?.message?.acknowledge();
+  #finished({ qos, shared }: Delivery): void {
+    this.#isMoved ||= shared === undefined || qos === 2;
     this.pump();
   }
 
@@ -504,7 +488,7 @@ export class Session implements RecordSink {
 
   #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
     if (delivery.state === 'done') return;
-    if (delivery.state === 'released') return this.#sendPubrel(delivery);
+    if (delivery.state === 'released') return this.#acknowledgements.sendPubrel(delivery);
     if (record !== undefined) return this.#sending.again(delivery, record, this.#grantOfResend(record, delivery));
     if (delivery.retained !== undefined) return this.#retained.lost(delivery);
     this.#options.counters.dropped.outOfRetention++;
