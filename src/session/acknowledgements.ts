@@ -5,6 +5,7 @@
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
 
@@ -12,7 +13,7 @@ export interface AcknowledgementsOptions {
   readonly version: ProtocolVersion;
   readonly outbound: Outbound;
   readonly outlet: Outlet;
-  readonly isClosed: () => boolean;
+  readonly gate: Gate;
   /** Calls `done` when the session's state is safe; at once for a session that ends with its connection. */
   readonly save: (done: () => void) => void;
   /** The client has acknowledged it for good, and may get more. */
@@ -60,8 +61,8 @@ export class Acknowledgements {
 
   /** Also on another connection than that of the PUBREC. [MQTT5 4.3.3-4] [MQTT5 4.3.3-6] */
   sendPubrel(delivery: Delivery): void {
-    const { isClosed, outlet, version } = this.#options;
-    if (isClosed() || delivery.packetId === 0) return;
+    const { gate, outlet, version } = this.#options;
+    if (gate.isClosed || delivery.packetId === 0) return;
     delivery.state = 'released';
     outlet.send(encodeAcknowledgement(PacketType.pubrel, delivery.packetId, version));
   }

@@ -1,5 +1,6 @@
 /** What an earlier connection left open: sent again with its packet ids, in its order, before anything new. [MQTT5 4.6.0-1] [MQTT311 4.6.0-1] */
 import type { LogRecord } from '../broker/ports.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound } from './outbound.ts';
 
 /** Messages that are read from the log at once. */
@@ -7,7 +8,7 @@ const AT_ONCE = 16;
 
 export interface ResendsOptions {
   readonly outbound: Outbound;
-  readonly isClosed: () => boolean;
+  readonly gate: Gate;
   /** Its message; undefined = the log has it no more, or PUBREL is owed. */
   readonly read: (delivery: Delivery) => Promise<LogRecord | undefined>;
   /** `record`: undefined = the log has it no more, or PUBREL is owed. */
@@ -48,14 +49,14 @@ export class Resends {
   }
 
   async #sendAll(): Promise<void> {
-    const { isClosed, outbound, read, send } = this.#options;
-    while (this.#waiting.length > 0 && !isClosed()) {
+    const { gate, outbound, read, send } = this.#options;
+    while (this.#waiting.length > 0 && !gate.isClosed) {
       const underWay = outbound.inFlight - this.#waiting.length;
       const batch = this.#waiting.slice(0, Math.min(AT_ONCE, outbound.capacity - underWay));
       // A window smaller than before: the rest follows as these are acknowledged.
       if (batch.length === 0) return;
       const records = await Promise.all(batch.map(read));
-      if (isClosed()) return;
+      if (gate.isClosed) return;
       this.#waiting.splice(0, batch.length);
       for (const [index, delivery] of batch.entries()) send(delivery, records[index]);
     }

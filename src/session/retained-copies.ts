@@ -3,6 +3,7 @@
 import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound, RetainedCopy } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
 import type { SubscriptionRecord } from './record.ts';
@@ -31,8 +32,7 @@ export interface RetainedCopiesOptions {
   readonly outbound: Outbound;
   readonly sending: Sending;
   readonly counters: Counters;
-  /** A message of QoS 1 or 2 may go out now. */
-  readonly mayDeliver: () => boolean;
+  readonly gate: Gate;
   /** A subscription has them all. */
   readonly done: (subscription: SessionSubscription) => void;
 }
@@ -125,7 +125,7 @@ export class RetainedCopies implements RetainedSink {
   }
 
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean {
-    const { counters, mayDeliver, outbound, outlet, sending } = this.#options;
+    const { counters, gate, outbound, outlet, sending } = this.#options;
     const { subscription } = reader;
     const { extras, qos, sequence } = message;
     if (reader.isElsewhere(message) || this.#doneBefore.has(sequence)) return true;
@@ -133,7 +133,7 @@ export class RetainedCopies implements RetainedSink {
     const waited = sending.waited(message);
     if (sending.isExpired(message, waited)) return true;
     const grant = subscription.grantRetained(qos);
-    if (grant.qos === 0 ? !outlet.hasRoom : !mayDeliver()) return false;
+    if (grant.qos === 0 ? !outlet.hasRoom : !gate.mayDeliver) return false;
     const lost = this.#lost.get(sequence);
     if (lost !== undefined) return this.#sendLost(lost, message, reader);
     if (outbound.hasRetained(sequence)) return true;

@@ -9,6 +9,7 @@ import type { ProtocolVersion } from '../mqtt/packet.ts';
 import type { ParsedFilter } from '../mqtt/topic.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import type { Feeds } from './feeds.ts';
+import { Gate } from './gate.ts';
 import { Inbound } from './inbound.ts';
 import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
@@ -46,9 +47,6 @@ export interface SessionOptions {
   readonly retainedRead: (text: string) => void;
 }
 
-/** Messages of groups are asked for when so many places are free, or half of the window. */
-const WORTH_ASKING = 64;
-
 export class Session implements RecordSink {
   readonly clientId: string;
   readonly inbound: Inbound;
@@ -57,6 +55,7 @@ export class Session implements RecordSink {
   wills: readonly string[] = [];
   readonly #options: SessionOptions;
   readonly #outbound: Outbound;
+  readonly #gate: Gate;
   readonly #subscriptions: SubscriptionSet;
   /** Made when first used: few clients are in groups. */
   #memberships: Memberships | undefined;
@@ -67,11 +66,7 @@ export class Session implements RecordSink {
   readonly #retained: RetainedCopies;
   /** Positions behind it are of messages that the log has lost. */
   #ceiling = Number.POSITIVE_INFINITY;
-  #isStarted = false;
-  #isClosed = false;
   #isMoved = false;
-  /** Reads the log for few free places too. */
-  #isHungry = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -82,20 +77,21 @@ export class Session implements RecordSink {
     const { counters, feeds, log, outlet, retained: store } = options;
     this.#subscriptions = new SubscriptionSet({ feeds, log, sink: this });
     const outbound = this.#outbound;
-    const isClosed = (): boolean => this.#isClosed;
+    const gate = new Gate({ outbound, outlet, isResending: () => !this.#resends.isEmpty });
+    this.#gate = gate;
     const save = (done: () => void): void => this.save(done);
-    this.#sending = new Sending({ outlet, outbound, counters, log, isClosed, save });
+    this.#sending = new Sending({ outlet, outbound, counters, log, gate, save });
     this.#acknowledgements = new Acknowledgements({
       version: options.version,
       outbound,
       outlet,
-      isClosed,
+      gate,
       save,
       finished: (delivery) => this.#finished(delivery),
     });
     this.#resends = new Resends({
       outbound,
-      isClosed,
+      gate,
       read: (delivery) => this.#readAgain(delivery),
       send: (delivery, record) => this.#sendAgain(delivery, record),
       done: () => this.pump(),
@@ -106,7 +102,7 @@ export class Session implements RecordSink {
       outbound,
       counters,
       sending: this.#sending,
-      mayDeliver: () => this.#mayDeliver(),
+      gate,
       done: (subscription) => this.#release(subscription),
     });
   }
@@ -164,7 +160,7 @@ export class Session implements RecordSink {
 
   /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   start(now: number): void {
-    this.#isStarted = true;
+    this.#gate.open();
     for (const subscription of this.#subscriptions.all()) {
       const { retainedDue, retainedUntil: until = subscription.start } = subscription;
       if (retainedDue !== undefined) this.#retained.read(subscription, { until, since: now });
@@ -176,7 +172,7 @@ export class Session implements RecordSink {
   async close(): Promise<void> {
     const keeper = this.#keeper;
     // The snapshot needs the readers' positions: they stop, and are asked once more.
-    this.#isClosed = true;
+    this.#gate.close();
     this.#memberships?.close();
     if (keeper !== undefined) {
       if (this.expirySeconds === 0) await keeper.remove();
@@ -188,7 +184,7 @@ export class Session implements RecordSink {
 
   /** Another owner has the session: nothing of it is ours any more. */
   abandon(): void {
-    this.#isClosed = true;
+    this.#gate.close();
     this.#keeper?.abandon();
     this.#memberships?.abandon();
     this.#closeReaders();
@@ -205,14 +201,14 @@ export class Session implements RecordSink {
     this.#outbound.prune();
     if (this.#isMoved && this.#keeper !== undefined) this.#keeper.save(() => {});
     this.#isMoved = false;
-    this.#isHungry = true;
+    this.#gate.isHungry = true;
     this.#retained.tick();
     this.pump();
   }
 
   snapshot(writes: number): SessionRecord {
     const { clientId, epoch, logIdentity, owner, uid } = this.#options;
-    const isConnected = !this.#isClosed;
+    const isConnected = !this.#gate.isClosed;
     this.#outbound.prune();
     return {
       clientId,
@@ -298,7 +294,7 @@ export class Session implements RecordSink {
   /** SUBACK is out: the subscription gets what was retained before. */
   readRetained(text: string, start: RetainedStart): void {
     const subscription = this.#subscriptions.get(text);
-    if (subscription?.retainedDue === undefined || this.#isClosed) return;
+    if (subscription?.retainedDue === undefined || this.#gate.isClosed) return;
     // One that is new begins there, and gets what is behind it from the log.
     const until = subscription.isNew ? subscription.start : start.until;
     this.#retained.read(subscription, { ...start, until });
@@ -354,18 +350,11 @@ export class Session implements RecordSink {
       groups,
       counters,
       outbound: this.#outbound,
+      outlet,
+      sending: this.#sending,
+      gate: this.#gate,
       mayServe,
-      isClosed: () => this.#isClosed,
-      isDurable: () => this.#keeper !== undefined,
-      room: () => (this.#mayDeliver() ? this.#outbound.room : 0),
-      roomToAskFor: () => this.#roomFor(WORTH_ASKING),
-      waited: (record) => this.#sending.waited(record),
-      encode: (record, grant, delivery, waited) => this.#sending.fitting(record, grant, delivery, waited),
-      send: (packet) => {
-        this.#isHungry = false;
-        this.#sending.send(packet);
-      },
-      sendOnce: (packet) => outlet.deliver(packet, 1),
+      isDurable: () => this.isDurable,
       save: (done) => this.save(done),
     });
   }
@@ -378,16 +367,7 @@ export class Session implements RecordSink {
   // ---- messages out ----
 
   get room(): number {
-    return this.#roomFor(Number.POSITIVE_INFINITY);
-  }
-
-  /** Free places; 0 when they are fewer than half of the window and fewer than `enough`. */
-  #roomFor(enough: number): number {
-    if (this.#isClosed || !this.#isStarted || !this.#resends.isEmpty || !this.#options.outlet.hasRoom) return 0;
-    const { capacity, room } = this.#outbound;
-    // Reading the log for every single free place would multiply the reads; once a second it is worth it, for a client that works on
-    // the rest of its window for long.
-    return room >= Math.min(capacity / 2, enough) || this.#outbound.inFlight === 0 || this.#isHungry ? room : 0;
+    return this.#gate.roomFor(Number.POSITIVE_INFINITY);
   }
 
   offer(record: LogRecord, reader: Reader): boolean {
@@ -396,10 +376,10 @@ export class Session implements RecordSink {
     const { subscription } = reader;
     const grant = subscription.grant(record, outlet.origin);
     // Of QoS 0 a client that has no CONNACK yet gets nothing. [MQTT5 3.2.0-1] [MQTT311 3.2.0-1]
-    if (grant === undefined || (grant.qos === 0 && !this.#isStarted)) return true;
+    if (grant === undefined || (grant.qos === 0 && !this.#gate.isStarted)) return true;
     const waited = this.#sending.waited(record);
     if (this.#sending.isExpired(record, waited)) return true;
-    if (subscription.isHeld || (grant.qos > 0 && !this.#mayDeliver())) {
+    if (subscription.isHeld || (grant.qos > 0 && !this.#gate.mayDeliver)) {
       this.#subscriptions.waits(reader);
       return false;
     }
@@ -414,23 +394,13 @@ export class Session implements RecordSink {
     return true;
   }
 
-  #mayDeliver(): boolean {
-    return (
-      this.#isStarted &&
-      !this.#isClosed &&
-      this.#resends.isEmpty &&
-      this.#outbound.room > 0 &&
-      this.#options.outlet.hasRoom
-    );
-  }
-
   #deliver(record: LogRecord, grant: Grant, readers: readonly Reader[], waited: number): void {
     const { sequence } = record;
     if (grant.qos === 0) {
       if (readers.length > 1 && !this.#outbound.isFull) this.#outbound.remember(sequence, readers);
       return this.#sending.atMostOnce(record, grant, waited);
     }
-    this.#isHungry = false;
+    this.#gate.isHungry = false;
     this.#sending.acknowledged(this.#outbound.add(sequence, grant.qos, readers), record, grant, waited);
     if (this.#outbound.isCrowded) for (const { feed } of readers) this.#options.feeds.look(feed);
   }
@@ -459,11 +429,11 @@ export class Session implements RecordSink {
 
   /** The client may get more: everybody who waited goes on. */
   pump(): void {
-    if (this.#isClosed || !this.#isStarted) return;
+    if (this.#gate.isClosed || !this.#gate.isStarted) return;
     if (!this.#resends.isEmpty) return this.#resends.pump();
     this.#retained.pump();
     // What others have delivered already costs no window, and has to be passed to be forgotten.
-    if (!this.#mayDeliver() && !this.#outbound.isFull) return;
+    if (!this.#gate.mayDeliver && !this.#outbound.isFull) return;
     this.#subscriptions.pump();
     this.#memberships?.pump();
   }
