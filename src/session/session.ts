@@ -11,10 +11,11 @@ import { Acknowledgements } from './acknowledgements.ts';
 import type { Feeds } from './feeds.ts';
 import { Gate } from './gate.ts';
 import { Inbound } from './inbound.ts';
+import { LogDeliveries } from './log-deliveries.ts';
 import { Memberships, Shared } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
-import type { Reader, RecordSink } from './reader.ts';
+import type { Reader } from './reader.ts';
 import { encodeRecord, type OutboundRecord, type SessionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { Resends } from './resends.ts';
@@ -47,7 +48,7 @@ export interface SessionOptions {
   readonly retainedRead: (text: string) => void;
 }
 
-export class Session implements RecordSink {
+export class Session {
   readonly clientId: string;
   readonly inbound: Inbound;
   expirySeconds: number;
@@ -66,45 +67,39 @@ export class Session implements RecordSink {
   readonly #retained: RetainedCopies;
   /** Positions behind it are of messages that the log has lost. */
   #ceiling = Number.POSITIVE_INFINITY;
+  /** The state is no longer what was written last. */
   #isMoved = false;
 
   constructor(options: SessionOptions) {
+    const { clientId, counters, epoch, feeds, log, outlet, retained: store, uid, version, window } = options;
     this.#options = options;
-    this.clientId = options.clientId;
+    this.clientId = clientId;
     this.expirySeconds = options.expirySeconds;
-    this.#outbound = new Outbound(options.window);
-    this.inbound = new Inbound(options.uid, options.epoch);
-    const { counters, feeds, log, outlet, retained: store } = options;
-    this.#subscriptions = new SubscriptionSet({ feeds, log, sink: this });
-    const outbound = this.#outbound;
-    const gate = new Gate({ outbound, outlet, isResending: () => !this.#resends.isEmpty });
-    this.#gate = gate;
+    this.inbound = new Inbound(uid, epoch);
     const save = (done: () => void): void => this.save(done);
-    this.#sending = new Sending({ outlet, outbound, counters, log, gate, save });
-    this.#acknowledgements = new Acknowledgements({
-      version: options.version,
-      outbound,
-      outlet,
-      gate,
-      save,
-      finished: (delivery) => this.#finished(delivery),
-    });
+    const pump = (): void => this.pump();
+    const outbound = new Outbound(window);
+    const gate = new Gate({ outbound, outlet, isResending: () => !this.#resends.isEmpty });
+    const sending = new Sending({ counters, gate, log, outbound, outlet, save });
+    const finished = (delivery: Delivery): void => this.#finished(delivery);
+    this.#acknowledgements = new Acknowledgements({ version, gate, outbound, outlet, save, finished });
+    const done = (subscription: SessionSubscription): void => this.#release(subscription);
+    const retained = new RetainedCopies({ counters, gate, outbound, outlet, sending, store, done });
+    const moved = (): void => this.#moved();
+    const waits = (reader: Reader): void => this.#subscriptions.waits(reader);
+    const sink = new LogDeliveries({ feeds, gate, outbound, outlet, retained, sending, moved, pump, waits });
+    this.#subscriptions = new SubscriptionSet({ feeds, log, sink });
     this.#resends = new Resends({
       outbound,
       gate,
       read: (delivery) => this.#readAgain(delivery),
       send: (delivery, record) => this.#sendAgain(delivery, record),
-      done: () => this.pump(),
+      done: pump,
     });
-    this.#retained = new RetainedCopies({
-      store,
-      outlet,
-      outbound,
-      counters,
-      sending: this.#sending,
-      gate,
-      done: (subscription) => this.#release(subscription),
-    });
+    this.#outbound = outbound;
+    this.#gate = gate;
+    this.#sending = sending;
+    this.#retained = retained;
   }
 
   /** Whether the session is in the store, and what depends on it waits for the store. */
@@ -302,7 +297,7 @@ export class Session implements RecordSink {
 
   /** It has all retained messages: what was published since may follow. */
   #release(subscription: SessionSubscription): void {
-    this.#isMoved = true;
+    this.#moved();
     subscription.isNew = false;
     this.#options.retainedRead(subscription.text);
     if (subscription.options.qos > 0) this.pump();
@@ -364,47 +359,6 @@ export class Session implements RecordSink {
     this.#subscriptions.closeReaders();
   }
 
-  // ---- messages out ----
-
-  get room(): number {
-    return this.#gate.roomFor(Number.POSITIVE_INFINITY);
-  }
-
-  offer(record: LogRecord, reader: Reader): boolean {
-    const { outlet } = this.#options;
-    if (this.#outbound.has(record.sequence)) return true;
-    const { subscription } = reader;
-    const grant = subscription.grant(record, outlet.origin);
-    // Of QoS 0 a client that has no CONNACK yet gets nothing. [MQTT5 3.2.0-1] [MQTT311 3.2.0-1]
-    if (grant === undefined || (grant.qos === 0 && !this.#gate.isStarted)) return true;
-    const waited = this.#sending.waited(record);
-    if (this.#sending.isExpired(record, waited)) return true;
-    if (subscription.isHeld || (grant.qos > 0 && !this.#gate.mayDeliver)) {
-      this.#subscriptions.waits(reader);
-      return false;
-    }
-    this.#isMoved = true;
-    if (this.#retained.isReading) this.#retained.live(record);
-    this.#deliver(
-      record,
-      grant,
-      subscription.overlapping.length > 0 ? subscription.readersOf(record) : reader.alone,
-      waited,
-    );
-    return true;
-  }
-
-  #deliver(record: LogRecord, grant: Grant, readers: readonly Reader[], waited: number): void {
-    const { sequence } = record;
-    if (grant.qos === 0) {
-      if (readers.length > 1 && !this.#outbound.isFull) this.#outbound.remember(sequence, readers);
-      return this.#sending.atMostOnce(record, grant, waited);
-    }
-    this.#gate.isHungry = false;
-    this.#sending.acknowledged(this.#outbound.add(sequence, grant.qos, readers), record, grant, waited);
-    if (this.#outbound.isCrowded) for (const { feed } of readers) this.#options.feeds.look(feed);
-  }
-
   // ---- the client's acknowledgements ----
 
   /** @throws MqttError 0x82 when the exchange is one of QoS 2 */
@@ -423,8 +377,12 @@ export class Session implements RecordSink {
   }
 
   #finished({ qos, shared }: Delivery): void {
-    this.#isMoved ||= shared === undefined || qos === 2;
+    if (shared === undefined || qos === 2) this.#moved();
     this.pump();
+  }
+
+  #moved(): void {
+    this.#isMoved = true;
   }
 
   /** The client may get more: everybody who waited goes on. */
@@ -436,11 +394,6 @@ export class Session implements RecordSink {
     if (!this.#gate.mayDeliver && !this.#outbound.isFull) return;
     this.#subscriptions.pump();
     this.#memberships?.pump();
-  }
-
-  proven(): void {
-    this.#outbound.prune();
-    this.pump();
   }
 
   /** An earlier node died before the group knew that the message is this client's. */
