@@ -3,7 +3,7 @@
  * are not released. A durable session puts its state into the store before the packet leaves that depends on it
  * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
  */
-import type { GroupLog, LogRecord, MessageLog, RetainedStore } from '../broker/ports.ts';
+import type { GroupLog, MessageLog, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import type { ParsedFilter } from '../mqtt/topic.ts';
@@ -12,7 +12,7 @@ import type { Feeds } from './feeds.ts';
 import { Gate } from './gate.ts';
 import { Inbound } from './inbound.ts';
 import { LogDeliveries } from './log-deliveries.ts';
-import { Memberships, Shared } from './memberships.ts';
+import { Memberships } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
 import type { Reader } from './reader.ts';
@@ -21,7 +21,7 @@ import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { Resends } from './resends.ts';
 import { nothingRetained, RetainedCopies, type RetainedStart } from './retained-copies.ts';
 import { Sending } from './sending.ts';
-import type { Grant, SessionSubscription, SubscriptionOptions } from './subscription.ts';
+import type { SessionSubscription, SubscriptionOptions } from './subscription.ts';
 import { SubscriptionSet } from './subscription-set.ts';
 
 export interface SessionOptions {
@@ -90,10 +90,15 @@ export class Session {
     const sink = new LogDeliveries({ feeds, gate, outbound, outlet, retained, sending, moved, pump, waits });
     this.#subscriptions = new SubscriptionSet({ feeds, log, sink });
     this.#resends = new Resends({
-      outbound,
+      acknowledgements: this.#acknowledgements,
+      counters,
       gate,
-      read: (delivery) => this.#readAgain(delivery),
-      send: (delivery, record) => this.#sendAgain(delivery, record),
+      groups: options.groups,
+      log,
+      outbound,
+      retained,
+      sending,
+      subscriptions: this.#subscriptions,
       done: pump,
     });
     this.#outbound = outbound;
@@ -133,24 +138,9 @@ export class Session {
     this.#subscriptions.restore(record.subscriptions);
     for (const subscription of this.#subscriptions.all()) this.#join(subscription);
     const readers = this.#subscriptions.readers();
-    for (const outbound of record.outbound) {
-      const delivery = this.#restoreDelivery(outbound, readers);
-      const { state } = outbound;
-      delivery.state = state;
-      this.#resends.add(delivery);
-    }
+    this.#resends.restore(record.outbound, readers);
     for (const sequence of record.done) this.#outbound.remember(sequence, readers);
     this.inbound.restore(record.inbound);
-  }
-
-  #restoreDelivery(
-    { isRetained, packetId, qos, sequence, shared }: OutboundRecord,
-    readers: readonly Reader[],
-  ): Delivery {
-    const outbound = this.#outbound;
-    if (isRetained) return outbound.addRetained(sequence, qos, this.#retained.before, packetId);
-    if (shared === undefined) return outbound.restore(packetId, sequence, qos, readers);
-    return outbound.addShared(sequence, qos, new Shared(shared.text, undefined, shared.claim), packetId);
   }
 
   /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
@@ -394,38 +384,5 @@ export class Session {
     if (!this.#gate.mayDeliver && !this.#outbound.isFull) return;
     this.#subscriptions.pump();
     this.#memberships?.pump();
-  }
-
-  /** An earlier node died before the group knew that the message is this client's. */
-  async #settleClaim(shared: Shared): Promise<void> {
-    if (shared.claim !== '') await this.#options.groups?.acknowledge(shared.claim);
-    shared.claim = '';
-  }
-
-  /** The message of a delivery that an earlier connection left open. */
-  async #readAgain({ sequence, shared, state }: Delivery): Promise<LogRecord | undefined> {
-    if (state === 'released') return undefined;
-    if (shared !== undefined) await this.#settleClaim(shared);
-    return this.#options.log.readAt(sequence);
-  }
-
-  #sendAgain(delivery: Delivery, record: LogRecord | undefined): void {
-    if (delivery.state === 'done') return;
-    if (delivery.state === 'released') return this.#acknowledgements.sendPubrel(delivery);
-    if (record !== undefined) return this.#sending.again(delivery, record, this.#grantOfResend(record, delivery));
-    if (delivery.retained !== undefined) return this.#retained.lost(delivery);
-    this.#options.counters.dropped.outOfRetention++;
-    this.#outbound.finish(delivery);
-  }
-
-  /** What its subscriptions say now; it may have been unsubscribed since. */
-  #grantOfResend(record: LogRecord, { retained, shared }: Delivery): Grant {
-    const isCopy = retained !== undefined;
-    for (const subscription of this.#subscriptions.all()) {
-      if (shared === undefined ? subscription.group !== undefined : subscription.text !== shared.text) continue;
-      const grant = subscription.matches(record, isCopy) ? subscription.grant(record, '') : undefined;
-      if (grant !== undefined) return isCopy ? { ...grant, retainAsPublished: true } : grant;
-    }
-    return { qos: record.qos, retainAsPublished: isCopy, identifiers: Buffer.alloc(0) };
   }
 }
