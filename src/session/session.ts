@@ -16,11 +16,12 @@ import { Memberships } from './memberships.ts';
 import { type Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
 import type { Reader } from './reader.ts';
-import { encodeRecord, type OutboundRecord, type SessionRecord } from './record.ts';
+import { encodeRecord, type SessionRecord } from './record.ts';
 import { type RecordKeeper, ttlOf } from './record-keeper.ts';
 import { Resends } from './resends.ts';
-import { nothingRetained, RetainedCopies, type RetainedStart } from './retained-copies.ts';
+import { RetainedCopies, type RetainedStart } from './retained-copies.ts';
 import { Sending } from './sending.ts';
+import { outboundRecords, subscriptionRecords } from './snapshot.ts';
 import type { SessionSubscription, SubscriptionOptions } from './subscription.ts';
 import { SubscriptionSet } from './subscription-set.ts';
 
@@ -204,39 +205,11 @@ export class Session {
       expirySeconds: this.expirySeconds,
       wills: this.wills,
       log: logIdentity,
-      subscriptions: [...this.#subscriptions.all()]
-        .filter(({ hasBegun }) => hasBegun)
-        .map((subscription) => ({
-          text: subscription.text,
-          options: subscription.options,
-          start: subscription.start,
-          positions: subscription.readers.map(({ position }) => Math.min(position, this.#ceiling)),
-          // At QoS 0 what is not sent when the connection ends is not sent at all.
-          ...(subscription.options.qos > 0 ? this.#retained.progressOf(subscription) : nothingRetained),
-        })),
-      outbound: this.#outboundRecords(),
+      subscriptions: subscriptionRecords(this.#subscriptions.all(), this.#retained, this.#ceiling),
+      outbound: outboundRecords(this.#outbound.deliveries(), this.#ceiling),
       done: this.#outbound.doneSequences().filter((sequence) => sequence <= this.#ceiling),
       inbound: this.inbound.records(),
     };
-  }
-
-  /** PUBREL is owed in any case; a PUBLISH whose message the log has lost can not be sent again. */
-  #outboundRecords(): OutboundRecord[] {
-    const records = [...this.#outbound.deliveries()]
-      // What a group has given with QoS 1 goes to another member when the connection ends.
-      .filter(({ qos, shared }) => shared === undefined || qos === 2)
-      .map(
-        ({ packetId, qos, retained, sequence, shared, state }): OutboundRecord => ({
-          packetId,
-          sequence,
-          qos: qos === 2 ? 2 : 1,
-          state: state === 'released' || state === 'releasing' ? 'released' : 'sent',
-          isRetained: retained !== undefined,
-          ...(shared === undefined ? {} : { shared: { text: shared.text, claim: shared.claim } }),
-        }),
-      );
-    // A retained copy that the log does not know is read anew by its subscription.
-    return records.filter(({ sequence, state }) => state === 'released' || (sequence > 0 && sequence <= this.#ceiling));
   }
 
   // ---- subscriptions ----
