@@ -1,5 +1,7 @@
-/** The retained messages that new subscriptions of one session get: who reads them, and what becomes of each. */
-
+/**
+ * The retained messages that new subscriptions of one session get: who reads them, and what becomes of each. Until a subscription has them
+ * all they are owed to it, on whatever node the client goes on.
+ */
 import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
@@ -72,8 +74,30 @@ export class RetainedCopies implements RetainedSink {
     return this.#readers.size > 0 || this.#late.size > 0;
   }
 
+  /** They are owed to the client from now on; a resume knows of it too. */
+  owe(subscription: SessionSubscription): void {
+    this.stop(subscription);
+    subscription.isNew ||= !subscription.hasBegun;
+    subscription.retainedDue = 0;
+    subscription.retainedUntil = undefined;
+    subscription.retainedDone = [];
+  }
+
   /** Begins, or begins anew for a subscription that asks again. */
-  read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
+  read(subscription: SessionSubscription, start: RetainedStart): void {
+    // One that is new begins there, and gets what is behind it from the log.
+    this.#read(subscription, subscription.isNew ? { ...start, until: subscription.start } : start);
+  }
+
+  /** Goes on where an earlier connection has come to. `now`: by the node's clock. */
+  resume(subscriptions: Iterable<SessionSubscription>, now: number): void {
+    for (const subscription of subscriptions) {
+      const { retainedDue, retainedUntil: until = subscription.start } = subscription;
+      if (retainedDue !== undefined) this.#read(subscription, { until, since: now });
+    }
+  }
+
+  #read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
     this.stop(subscription);
     subscription.retainedUntil = until;
     const { retainedDone: done, retainedDue: from = 0 } = subscription;
@@ -177,6 +201,7 @@ export class RetainedCopies implements RetainedSink {
     subscription.retainedDue = undefined;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
+    subscription.isNew = false;
     if (this.#readers.size === 0) {
       this.#doneBefore.clear();
       for (const delivery of this.#lost.values()) this.#giveUp(delivery);

@@ -1,7 +1,8 @@
 /**
  * What a client's session is while its client is connected: subscriptions that read the log, deliveries under way, QoS 2 packets that
- * are not released. A durable session puts its state into the store before the packet leaves that depends on it
- * (docs/session-record.md says which); a session that ends with its connection does the same without the store.
+ * are not released. It joins the parts that do the work, and knows how a session begins, goes on and ends. A durable session puts its state
+ * into the store before the packet leaves that depends on it (docs/session-record.md says which); a session that ends with its connection
+ * does the same without the store.
  */
 import type { GroupLog, MessageLog, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
@@ -147,10 +148,7 @@ export class Session {
   /** CONNACK is out, at `now` of the node's clock: what an earlier connection left open goes first. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   start(now: number): void {
     this.#gate.open();
-    for (const subscription of this.#subscriptions.all()) {
-      const { retainedDue, retainedUntil: until = subscription.start } = subscription;
-      if (retainedDue !== undefined) this.#retained.read(subscription, { until, since: now });
-    }
+    this.#retained.resume(this.#subscriptions.all(), now);
     this.pump();
   }
 
@@ -241,27 +239,18 @@ export class Session {
   /** The retained messages are owed to the client from now on; a resume knows of it too. */
   oweRetained(text: string): void {
     const subscription = this.#subscriptions.get(text);
-    if (subscription === undefined || subscription.group !== undefined) return;
-    this.#retained.stop(subscription);
-    subscription.isNew ||= !subscription.hasBegun;
-    subscription.retainedDue = 0;
-    subscription.retainedUntil = undefined;
-    subscription.retainedDone = [];
+    if (subscription !== undefined && subscription.group === undefined) this.#retained.owe(subscription);
   }
 
   /** SUBACK is out: the subscription gets what was retained before. */
   readRetained(text: string, start: RetainedStart): void {
     const subscription = this.#subscriptions.get(text);
-    if (subscription?.retainedDue === undefined || this.#gate.isClosed) return;
-    // One that is new begins there, and gets what is behind it from the log.
-    const until = subscription.isNew ? subscription.start : start.until;
-    this.#retained.read(subscription, { ...start, until });
+    if (subscription?.retainedDue !== undefined && !this.#gate.isClosed) this.#retained.read(subscription, start);
   }
 
   /** It has all retained messages: what was published since may follow. */
   #release(subscription: SessionSubscription): void {
     this.#moved();
-    subscription.isNew = false;
     this.#options.retainedRead(subscription.text);
     if (subscription.options.qos > 0) this.pump();
   }
