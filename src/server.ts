@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { Delivery } from './broker/deliver.ts';
-import type { BusEvents, LogEvents, MessageLog, NodeLease, WillStore } from './broker/ports.ts';
+import type { Backplane, BusEvents, LogEvents, MessageLog, NodeLease, WillStore } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
@@ -18,15 +18,9 @@ import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
 import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
-import { EmbeddedBus } from './embedded/bus.ts';
-import { EmbeddedCluster } from './embedded/cluster.ts';
-import { EmbeddedGroupLog } from './embedded/group-log.ts';
-import { EmbeddedLog } from './embedded/log.ts';
-import { EmbeddedRetainedStore } from './embedded/retained-store.ts';
-import { EmbeddedSessionStore } from './embedded/session-store.ts';
-import { EmbeddedWillStore } from './embedded/will-store.ts';
+import { makeEmbeddedBackplane } from './embedded/backplane.ts';
 import { Reason } from './mqtt/reason.ts';
-import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
+import { connectNatsBackplane } from './nats/backplane.ts';
 import { Sessions } from './session/sessions.ts';
 import { handOverWills } from './session/will-handover.ts';
 import { Wills } from './session/wills.ts';
@@ -176,7 +170,17 @@ class Node implements RunningServer {
         { event: 'node.embedded' },
         'No NATS servers are configured: this node is alone and keeps everything in memory',
       );
-      return this.#embeddedBackplane();
+      return makeEmbeddedBackplane({
+        counters: this.counters,
+        clock,
+        events,
+        incarnation: this.#incarnation,
+        maximumPacketBytes: config.limits.maxPacketBytes,
+        stores: config.nats.jetstream === 'on',
+        logMaxAgeSeconds: config.nats.log.maxAgeSeconds,
+        groupRetentionSeconds: config.groups.retentionSeconds,
+        maximumGroups: config.limits.maxGroups,
+      });
     }
     const { jetstream, log: stored, maxInFlightBytes, replicas, storage, topicPrefix, ...settings } = config.nats;
     return connectNatsBackplane({
@@ -205,27 +209,6 @@ class Node implements RunningServer {
       failed,
       signal,
     });
-  }
-
-  #embeddedBackplane(): Backplane {
-    const { clock, config } = this.#options;
-    const bus = new EmbeddedBus(this.counters, this.#busEvents(), config.limits.maxPacketBytes);
-    const cluster = new EmbeddedCluster();
-    const close = async (): Promise<void> => void (await Promise.all([bus.close(), cluster.close()]));
-    if (config.nats.jetstream === 'off') return { bus, cluster, close };
-    const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
-    const log = new EmbeddedLog({ maximumAgeSeconds, clock });
-    const sessions = new EmbeddedSessionStore({ clock });
-    const retained = new EmbeddedRetainedStore({ clock });
-    const wills = new EmbeddedWillStore();
-    const { retentionSeconds } = config.groups;
-    const groups = new EmbeddedGroupLog({ log, clock, retentionSeconds, maximumGroups: config.limits.maxGroups });
-    const lease = eternalLease(this.#incarnation);
-    const closeAll = async (): Promise<void> => {
-      retained.close();
-      await Promise.all([close(), groups.close(), log.close()]);
-    };
-    return { bus, cluster, log, sessions, retained, wills, groups, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -381,19 +364,6 @@ class Node implements RunningServer {
     this.#connections.add(connection);
     transport.start(connection);
   }
-}
-
-/** Of a node that is alone: nobody judges it. */
-function eternalLease(incarnation: string): NodeLease {
-  return {
-    incarnation,
-    deadline: Number.POSITIVE_INFINITY,
-    isSettled: false,
-    isAlive: async () => true,
-    elect: async () => false,
-    lead: async () => false,
-    release: async () => {},
-  };
 }
 
 function readTls(files: Config['tls']): { cert: string; key: string; ca?: string } {
