@@ -3,7 +3,6 @@
  * configuration; tests call it too, several times in one process.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
@@ -19,17 +18,14 @@ import type { NodeContext } from './connection/context.ts';
 import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { makeEmbeddedBackplane } from './embedded/backplane.ts';
+import { openListeners } from './listeners.ts';
 import { Reason } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
 import { Sessions } from './session/sessions.ts';
 import { handOverWills } from './session/will-handover.ts';
 import { Wills } from './session/wills.ts';
 import type { Listener, Transport } from './transport/listener.ts';
-import { listenTcp } from './transport/tcp.ts';
-import { listenWebSocket } from './transport/ws.ts';
 
-/** WebSocket frames may carry several packets, up to this much beside the largest one. */
-const FRAME_ALLOWANCE_BYTES = 64 * 1024;
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
 const LEASES_PER_GROUP_ACK_WAIT = 2;
 
@@ -330,26 +326,17 @@ class Node implements RunningServer {
     };
   }
 
-  async #listen(context: NodeContext): Promise<void> {
-    const { limits, mqtt } = this.#options.config;
-    const accept = (transport: Transport): void => this.#accept(transport, context);
-    const base = {
-      host: mqtt.tcp.host,
-      backlog: limits.backlog,
-      acceptsMore: () => this.#acceptsMore(limits.maxConnections),
-    };
-    const frames = { path: mqtt.ws.path, maximumFrameBytes: limits.maxPacketBytes + FRAME_ALLOWANCE_BYTES };
-    const tls = mqtt.tls.port !== 0 || mqtt.wss.port !== 0 ? readTls(this.#options.config.tls) : undefined;
-    const bind = async (starting: Promise<Listener>): Promise<void> => {
-      const listener = await starting;
-      this.#listeners.push(listener);
-      this.ports[listener.name] = listener.port;
-    };
-    if (mqtt.tcp.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tcp.port }, accept));
-    if (mqtt.ws.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.ws.port }, accept));
-    if (tls === undefined) return;
-    if (mqtt.tls.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tls.port, tls }, accept));
-    if (mqtt.wss.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.wss.port, tls }, accept));
+  #listen(context: NodeContext): Promise<void> {
+    const { config } = this.#options;
+    return openListeners({
+      config,
+      accept: (transport) => this.#accept(transport, context),
+      acceptsMore: () => this.#acceptsMore(config.limits.maxConnections),
+      opened: (listener) => {
+        this.#listeners.push(listener);
+        this.ports[listener.name] = listener.port;
+      },
+    });
   }
 
   #acceptsMore(maximum: number): boolean {
@@ -364,10 +351,4 @@ class Node implements RunningServer {
     this.#connections.add(connection);
     transport.start(connection);
   }
-}
-
-function readTls(files: Config['tls']): { cert: string; key: string; ca?: string } {
-  const cert = readFileSync(files.cert, 'utf8');
-  const key = readFileSync(files.key, 'utf8');
-  return files.ca === '' ? { cert, key } : { cert, key, ca: readFileSync(files.ca, 'utf8') };
 }
