@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { Delivery } from './broker/deliver.ts';
-import type { Backplane, BusEvents, LogEvents, MessageLog, NodeLease, WillStore } from './broker/ports.ts';
+import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
@@ -21,9 +21,8 @@ import { makeEmbeddedBackplane } from './embedded/backplane.ts';
 import { openListeners } from './listeners.ts';
 import { Reason } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
-import { Sessions } from './session/sessions.ts';
-import { handOverWills } from './session/will-handover.ts';
-import { Wills } from './session/wills.ts';
+import { makeNodeSessions } from './node-sessions.ts';
+import type { Sessions } from './session/sessions.ts';
 import type { Listener, Transport } from './transport/listener.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
@@ -247,48 +246,18 @@ class Node implements RunningServer {
   }
 
   #makeSessions(backplane: Backplane, publisher: Publisher): Sessions | undefined {
-    const { groups, lease, log, retained, sessions: store, wills: willStore } = backplane;
-    if (lease === undefined || log === undefined || store === undefined) return undefined;
-    if (retained === undefined || willStore === undefined) return undefined;
-    const { clock, config } = this.#options;
-    const { counters } = this;
-    const position = (): number => sessions.feeds.position;
-    const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position });
-    const sessions = new Sessions({
+    const { clock, config, log } = this.#options;
+    const made = makeNodeSessions({
+      backplane,
+      publisher,
+      counters: this.counters,
+      clock,
       log,
-      store,
-      retained,
-      groups,
-      lease,
-      wills,
-      counters,
-      clock,
-      logReplaced: () => this.#logReplaced(),
       maximumWindow: config.limits.maxInFlightPerClient,
+      logReplaced: () => this.#logReplaced(),
     });
-    this.#stopHandover = this.#handOverWills({ store: willStore, lease, log }, sessions);
-    return sessions;
-  }
-
-  #handOverWills(
-    { lease, log, store }: { lease: NodeLease; log: MessageLog; store: WillStore },
-    sessions: Sessions,
-  ): CancelTimer {
-    const { clock, log: logger } = this.#options;
-    return handOverWills({
-      wills: sessions.wills,
-      store,
-      lease,
-      clock,
-      now: () => log.now(),
-      died: (owner) => {
-        logger.info({ event: 'node.foundDead', owner }, 'A node with wills holds no lease any more');
-        sessions.nodeDied();
-      },
-      takenOver: (owner, count, seconds) =>
-        logger.info({ event: 'wills.takenOver', owner, count, seconds }, 'Wills of a dead node are published'),
-      failed: (err) => logger.debug({ event: 'wills.lookFailed', err }, 'Wills of dead nodes: no answer, trying again'),
-    });
+    this.#stopHandover = made?.stopHandover;
+    return made?.sessions;
   }
 
   #makeContext(backplane: Backplane): NodeContext {
