@@ -3,12 +3,11 @@
  * configuration; tests call it too, several times in one process.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { Delivery } from './broker/deliver.ts';
-import type { BusEvents, LogEvents, MessageLog, NodeLease, WillStore } from './broker/ports.ts';
+import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
@@ -18,24 +17,14 @@ import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
 import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
-import { EmbeddedBus } from './embedded/bus.ts';
-import { EmbeddedCluster } from './embedded/cluster.ts';
-import { EmbeddedGroupLog } from './embedded/group-log.ts';
-import { EmbeddedLog } from './embedded/log.ts';
-import { EmbeddedRetainedStore } from './embedded/retained-store.ts';
-import { EmbeddedSessionStore } from './embedded/session-store.ts';
-import { EmbeddedWillStore } from './embedded/will-store.ts';
+import { makeEmbeddedBackplane } from './embedded/backplane.ts';
+import { openListeners } from './listeners.ts';
 import { Reason } from './mqtt/reason.ts';
-import { type Backplane, connectNatsBackplane } from './nats/backplane.ts';
-import { Sessions } from './session/sessions.ts';
-import { handOverWills } from './session/will-handover.ts';
-import { Wills } from './session/wills.ts';
+import { connectNatsBackplane } from './nats/backplane.ts';
+import { makeNodeSessions } from './node-sessions.ts';
+import type { Sessions } from './session/sessions.ts';
 import type { Listener, Transport } from './transport/listener.ts';
-import { listenTcp } from './transport/tcp.ts';
-import { listenWebSocket } from './transport/ws.ts';
 
-/** WebSocket frames may carry several packets, up to this much beside the largest one. */
-const FRAME_ALLOWANCE_BYTES = 64 * 1024;
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
 const LEASES_PER_GROUP_ACK_WAIT = 2;
 
@@ -176,7 +165,17 @@ class Node implements RunningServer {
         { event: 'node.embedded' },
         'No NATS servers are configured: this node is alone and keeps everything in memory',
       );
-      return this.#embeddedBackplane();
+      return makeEmbeddedBackplane({
+        counters: this.counters,
+        clock,
+        events,
+        incarnation: this.#incarnation,
+        maximumPacketBytes: config.limits.maxPacketBytes,
+        stores: config.nats.jetstream === 'on',
+        logMaxAgeSeconds: config.nats.log.maxAgeSeconds,
+        groupRetentionSeconds: config.groups.retentionSeconds,
+        maximumGroups: config.limits.maxGroups,
+      });
     }
     const { jetstream, log: stored, maxInFlightBytes, replicas, storage, topicPrefix, ...settings } = config.nats;
     return connectNatsBackplane({
@@ -205,27 +204,6 @@ class Node implements RunningServer {
       failed,
       signal,
     });
-  }
-
-  #embeddedBackplane(): Backplane {
-    const { clock, config } = this.#options;
-    const bus = new EmbeddedBus(this.counters, this.#busEvents(), config.limits.maxPacketBytes);
-    const cluster = new EmbeddedCluster();
-    const close = async (): Promise<void> => void (await Promise.all([bus.close(), cluster.close()]));
-    if (config.nats.jetstream === 'off') return { bus, cluster, close };
-    const { maxAgeSeconds: maximumAgeSeconds } = config.nats.log;
-    const log = new EmbeddedLog({ maximumAgeSeconds, clock });
-    const sessions = new EmbeddedSessionStore({ clock });
-    const retained = new EmbeddedRetainedStore({ clock });
-    const wills = new EmbeddedWillStore();
-    const { retentionSeconds } = config.groups;
-    const groups = new EmbeddedGroupLog({ log, clock, retentionSeconds, maximumGroups: config.limits.maxGroups });
-    const lease = eternalLease(this.#incarnation);
-    const closeAll = async (): Promise<void> => {
-      retained.close();
-      await Promise.all([close(), groups.close(), log.close()]);
-    };
-    return { bus, cluster, log, sessions, retained, wills, groups, lease, close: closeAll };
   }
 
   #logEvents(): LogEvents {
@@ -268,48 +246,18 @@ class Node implements RunningServer {
   }
 
   #makeSessions(backplane: Backplane, publisher: Publisher): Sessions | undefined {
-    const { groups, lease, log, retained, sessions: store, wills: willStore } = backplane;
-    if (lease === undefined || log === undefined || store === undefined) return undefined;
-    if (retained === undefined || willStore === undefined) return undefined;
-    const { clock, config } = this.#options;
-    const { counters } = this;
-    const position = (): number => sessions.feeds.position;
-    const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position });
-    const sessions = new Sessions({
+    const { clock, config, log } = this.#options;
+    const made = makeNodeSessions({
+      backplane,
+      publisher,
+      counters: this.counters,
+      clock,
       log,
-      store,
-      retained,
-      groups,
-      lease,
-      wills,
-      counters,
-      clock,
-      logReplaced: () => this.#logReplaced(),
       maximumWindow: config.limits.maxInFlightPerClient,
+      logReplaced: () => this.#logReplaced(),
     });
-    this.#stopHandover = this.#handOverWills({ store: willStore, lease, log }, sessions);
-    return sessions;
-  }
-
-  #handOverWills(
-    { lease, log, store }: { lease: NodeLease; log: MessageLog; store: WillStore },
-    sessions: Sessions,
-  ): CancelTimer {
-    const { clock, log: logger } = this.#options;
-    return handOverWills({
-      wills: sessions.wills,
-      store,
-      lease,
-      clock,
-      now: () => log.now(),
-      died: (owner) => {
-        logger.info({ event: 'node.foundDead', owner }, 'A node with wills holds no lease any more');
-        sessions.nodeDied();
-      },
-      takenOver: (owner, count, seconds) =>
-        logger.info({ event: 'wills.takenOver', owner, count, seconds }, 'Wills of a dead node are published'),
-      failed: (err) => logger.debug({ event: 'wills.lookFailed', err }, 'Wills of dead nodes: no answer, trying again'),
-    });
+    this.#stopHandover = made?.stopHandover;
+    return made?.sessions;
   }
 
   #makeContext(backplane: Backplane): NodeContext {
@@ -347,26 +295,17 @@ class Node implements RunningServer {
     };
   }
 
-  async #listen(context: NodeContext): Promise<void> {
-    const { limits, mqtt } = this.#options.config;
-    const accept = (transport: Transport): void => this.#accept(transport, context);
-    const base = {
-      host: mqtt.tcp.host,
-      backlog: limits.backlog,
-      acceptsMore: () => this.#acceptsMore(limits.maxConnections),
-    };
-    const frames = { path: mqtt.ws.path, maximumFrameBytes: limits.maxPacketBytes + FRAME_ALLOWANCE_BYTES };
-    const tls = mqtt.tls.port !== 0 || mqtt.wss.port !== 0 ? readTls(this.#options.config.tls) : undefined;
-    const bind = async (starting: Promise<Listener>): Promise<void> => {
-      const listener = await starting;
-      this.#listeners.push(listener);
-      this.ports[listener.name] = listener.port;
-    };
-    if (mqtt.tcp.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tcp.port }, accept));
-    if (mqtt.ws.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.ws.port }, accept));
-    if (tls === undefined) return;
-    if (mqtt.tls.port !== 0) await bind(listenTcp({ ...base, port: mqtt.tls.port, tls }, accept));
-    if (mqtt.wss.port !== 0) await bind(listenWebSocket({ ...base, ...frames, port: mqtt.wss.port, tls }, accept));
+  #listen(context: NodeContext): Promise<void> {
+    const { config } = this.#options;
+    return openListeners({
+      config,
+      accept: (transport) => this.#accept(transport, context),
+      acceptsMore: () => this.#acceptsMore(config.limits.maxConnections),
+      opened: (listener) => {
+        this.#listeners.push(listener);
+        this.ports[listener.name] = listener.port;
+      },
+    });
   }
 
   #acceptsMore(maximum: number): boolean {
@@ -381,23 +320,4 @@ class Node implements RunningServer {
     this.#connections.add(connection);
     transport.start(connection);
   }
-}
-
-/** Of a node that is alone: nobody judges it. */
-function eternalLease(incarnation: string): NodeLease {
-  return {
-    incarnation,
-    deadline: Number.POSITIVE_INFINITY,
-    isSettled: false,
-    isAlive: async () => true,
-    elect: async () => false,
-    lead: async () => false,
-    release: async () => {},
-  };
-}
-
-function readTls(files: Config['tls']): { cert: string; key: string; ca?: string } {
-  const cert = readFileSync(files.cert, 'utf8');
-  const key = readFileSync(files.key, 'utf8');
-  return files.ca === '' ? { cert, key } : { cert, key, ca: readFileSync(files.ca, 'utf8') };
 }

@@ -32,7 +32,7 @@ const packagePlaces: Record<string, RegExp> = {
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|workers\.ts|main\.ts|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\.ts|main\.ts|connection\/|nats\/)/,
 };
 
 interface Import {

@@ -365,3 +365,17 @@ export interface NodeLease {
   /** Gives the lease back at once: this node is going. */
   release(): Promise<void>;
 }
+
+/** All ports of one node; nats/backplane.ts and embedded/backplane.ts make it. */
+export interface Backplane {
+  readonly bus: Bus;
+  readonly cluster: Cluster;
+  /** Absent: nothing is stored. */
+  readonly log?: MessageLog;
+  readonly sessions?: SessionStore;
+  readonly retained?: RetainedStore;
+  readonly wills?: WillStore;
+  readonly groups?: GroupLog;
+  readonly lease?: NodeLease;
+  close(): Promise<void>;
+}

@@ -4,7 +4,7 @@
  */
 import type { Subscriber } from '../broker/interest.ts';
 import type { Counters } from '../counters.ts';
-import type { Outlet } from '../session/session.ts';
+import type { Outlet } from '../session/outlet.ts';
 import type { Transport } from '../transport/listener.ts';
 import type { Flushable, WriteBatch } from './write-batch.ts';
 

@@ -1,18 +1,7 @@
 /** The ports of broker/ports.ts on a NATS cluster: makes the node's two connections and joins them with bus and cluster. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type {
-  Bus,
-  BusEvents,
-  Cluster,
-  GroupLog,
-  LogEvents,
-  MessageLog,
-  NodeLease,
-  RetainedStore,
-  SessionStore,
-  WillStore,
-} from '../broker/ports.ts';
+import type { Backplane, BusEvents, LogEvents } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
@@ -62,19 +51,6 @@ export interface NatsBackplaneOptions {
   readonly failed: (cause: Error) => void;
   /** Gives up connecting. */
   readonly signal: AbortSignal;
-}
-
-export interface Backplane {
-  readonly bus: Bus;
-  readonly cluster: Cluster;
-  /** Absent: nothing is stored. */
-  readonly log?: MessageLog;
-  readonly sessions?: SessionStore;
-  readonly retained?: RetainedStore;
-  readonly wills?: WillStore;
-  readonly groups?: GroupLog;
-  readonly lease?: NodeLease;
-  close(): Promise<void>;
 }
 
 /** Waits for NATS as long as it takes. */

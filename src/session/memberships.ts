@@ -5,31 +5,29 @@
  */
 import type { GroupLog, GroupMember, GroupMessage, GroupTake, LogRecord } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound } from './outbound.ts';
+import type { Outlet } from './outlet.ts';
+import type { Sending } from './sending.ts';
 import type { Grant, SessionSubscription } from './subscription.ts';
 
-/** What the memberships need of their session; session.ts. */
-export interface MembershipHost {
+export interface MembershipsOptions {
   readonly groups: GroupLog;
   readonly counters: Counters;
   readonly outbound: Outbound;
+  readonly outlet: Outlet;
+  readonly sending: Sending;
+  readonly gate: Gate;
   /** False: others may have what this node was given. */
-  mayServe(): boolean;
-  isClosed(): boolean;
+  readonly mayServe: () => boolean;
   /** State is kept in the store. */
-  isDurable(): boolean;
-  /** Messages that the client may get now. */
-  room(): number;
-  /** The same, 0 while asking for so few is not worth it. */
-  roomToAskFor(): number;
-  /** Seconds that an expiring message has waited. */
-  waited(record: LogRecord): number;
-  /** The PUBLISH, or undefined when it is too large for the client. */
-  encode(record: LogRecord, grant: Grant, delivery: Delivery | undefined, waited: number): Buffer | undefined;
-  send(packet: Buffer): void;
-  sendOnce(packet: Buffer): void;
-  save(done: () => void): void;
+  readonly isDurable: () => boolean;
+  /** Calls `done` when the session's state is safe; at once for a session that ends with its connection. */
+  readonly save: (done: () => void) => void;
 }
+
+/** Messages are asked for when so many places are free, or half of the window. */
+const WORTH_ASKING = 64;
 
 /** What an ordinary delivery does not have: the message in its group. */
 export class Shared {
@@ -48,15 +46,15 @@ export class Shared {
 }
 
 export class Memberships {
-  readonly #host: MembershipHost;
+  readonly #options: MembershipsOptions;
   readonly #members = new Map<string, Membership>();
   /** Those with messages that wait for room, or without a request because there was none. */
   readonly #stalled = new Set<Membership>();
   /** Taken out of the record before anything of them was sent. */
   readonly #undone: GroupMessage[] = [];
 
-  constructor(host: MembershipHost) {
-    this.#host = host;
+  constructor(options: MembershipsOptions) {
+    this.#options = options;
   }
 
   /** Resolves when all of them are in effect. */
@@ -66,7 +64,7 @@ export class Memberships {
 
   join(subscription: SessionSubscription): void {
     const take: GroupTake = (message, record) => this.#take(membership, message, record);
-    const member = this.#host.groups.join(subscription.group ?? '', subscription.filter, take);
+    const member = this.#options.groups.join(subscription.group ?? '', subscription.filter, take);
     const membership = new Membership(subscription, member);
     this.#members.set(subscription.text, membership);
     this.#ask(membership);
@@ -86,13 +84,13 @@ export class Memberships {
   pump(): void {
     for (const membership of this.#stalled) {
       const { waiting } = membership;
-      while (this.#host.room() > 0) {
+      while (this.#options.gate.room > 0) {
         const next = waiting.shift();
         if (next === undefined) break;
         this.#deliver(membership, next.message, next.record);
       }
       this.#ask(membership);
-      if (this.#host.room() === 0) return;
+      if (this.#options.gate.room === 0) return;
     }
   }
 
@@ -102,10 +100,10 @@ export class Memberships {
    */
   close(): void {
     for (const text of [...this.#members.keys()]) this.leave(text);
-    for (const delivery of [...this.#host.outbound.deliveries()]) {
+    for (const delivery of [...this.#options.outbound.deliveries()]) {
       const { qos, shared, state } = delivery;
       if (shared?.message === undefined || (qos === 2 && state !== 'pending')) continue;
-      this.#host.outbound.finish(delivery);
+      this.#options.outbound.finish(delivery);
       if (qos === 1) this.#giveBack(shared.message);
       else this.#undone.push(shared.message);
     }
@@ -124,21 +122,22 @@ export class Memberships {
     }
     this.#members.clear();
     this.#stalled.clear();
-    for (const { shared } of this.#host.outbound.deliveries()) shared?.message?.forget();
+    for (const { shared } of this.#options.outbound.deliveries()) shared?.message?.forget();
   }
 
   #take(membership: Membership, message: GroupMessage, record: LogRecord): void {
-    const host = this.#host;
+    const { gate, mayServe } = this.#options;
     // Of a paused node that wakes: another member has it by now.
-    if (!host.mayServe() || host.isClosed()) return message.forget();
-    if (membership.waiting.length === 0 && host.room() > 0) this.#deliver(membership, message, record);
+    if (!mayServe() || gate.isClosed) return message.forget();
+    if (membership.waiting.length === 0 && gate.room > 0) this.#deliver(membership, message, record);
     else membership.waiting.push({ message, record });
     this.#ask(membership);
   }
 
   #ask(membership: Membership): void {
-    const isFull = membership.waiting.length > 0 || this.#host.room() === 0;
-    const places = isFull ? 0 : this.#host.roomToAskFor();
+    const { gate } = this.#options;
+    const isFull = membership.waiting.length > 0 || gate.room === 0;
+    const places = isFull ? 0 : gate.roomFor(WORTH_ASKING);
     // What was asked for before stands while there is any room.
     if (isFull || places > 0) membership.member.want(places);
     if (places === 0) this.#stalled.add(membership);
@@ -146,39 +145,40 @@ export class Memberships {
   }
 
   #deliver({ subscription }: Membership, message: GroupMessage, record: LogRecord): void {
-    const host = this.#host;
+    const { counters, isDurable, outbound, sending } = this.#options;
     // Never twice on one connection: the client works on it. [MQTT5 4.4.0-1]
     if (message.isRepeated && this.#has(record.sequence, subscription.text)) return message.forget();
     const grant = subscription.grant(record, '');
-    const waited = host.waited(record);
+    const waited = sending.waited(record);
     if (grant === undefined || (record.expirySeconds !== undefined && waited > 0 && waited >= record.expirySeconds)) {
-      host.counters.dropped.expired++; // [MQTT5 3.3.2-5]
+      counters.dropped.expired++; // [MQTT5 3.3.2-5]
       return message.acknowledge();
     }
     if (grant.qos === 0) return this.#deliverOnce(message, record, grant, waited);
     const shared = new Shared(subscription.text, message, '');
-    const delivery = host.outbound.addShared(record.sequence, grant.qos, shared);
-    const packet = host.encode(record, grant, delivery, waited);
+    const delivery = outbound.addShared(record.sequence, grant.qos, shared);
+    const packet = sending.fitting(record, grant, delivery, waited);
     if (packet === undefined) return this.#tooLarge(message, delivery);
-    if (grant.qos === 1) return host.send(packet);
-    if (host.isDurable()) return this.#claim(delivery, message, packet);
+    if (grant.qos === 1) return this.#send(packet);
+    if (isDurable()) return this.#claim(delivery, message, packet);
     // A session that ends with its connection: nobody else gets it. [MQTT5 4.8.2-5]
-    host.send(packet);
+    this.#send(packet);
     message.acknowledge();
   }
 
   /** At most once: it is the client's when it is sent. */
   #deliverOnce(message: GroupMessage, record: LogRecord, grant: Grant, waited: number): void {
-    const packet = this.#host.encode(record, grant, undefined, waited);
-    if (packet === undefined) this.#host.counters.dropped.tooLargeForSubscriber++;
-    else this.#host.sendOnce(packet);
+    const { counters, outlet, sending } = this.#options;
+    const packet = sending.fitting(record, grant, undefined, waited);
+    if (packet === undefined) counters.dropped.tooLargeForSubscriber++;
+    else outlet.deliver(packet, 1);
     message.acknowledge();
   }
 
   /** As if it had been delivered: the specification leaves it to us whether another member gets it. [MQTT5 3.1.2-25] */
   #tooLarge(message: GroupMessage, delivery: Delivery): void {
-    this.#host.counters.dropped.tooLargeForSubscriber++;
-    this.#host.outbound.finish(delivery);
+    this.#options.counters.dropped.tooLargeForSubscriber++;
+    this.#options.outbound.finish(delivery);
     message.acknowledge();
   }
 
@@ -187,30 +187,35 @@ export class Memberships {
    * the claim in the record: whoever resumes the session acknowledges it before it sends.
    */
   #claim(delivery: Delivery, message: GroupMessage, packet: Buffer): void {
-    const host = this.#host;
+    const { gate, mayServe, save } = this.#options;
     const { shared } = delivery;
     if (shared === undefined) return;
     delivery.state = 'pending';
     shared.claim = message.token;
-    host.save(() => {
+    save(() => {
       // Past the lease it may be another member's: not claimed, and not in the record that the end of the connection writes.
-      if (host.isClosed() || !host.mayServe() || delivery.state !== 'pending') return;
+      if (gate.isClosed || !mayServe() || delivery.state !== 'pending') return;
       delivery.state = 'sent';
       void message.confirm().then(() => {
         shared.claim = '';
-        if (!host.isClosed()) host.send(packet);
+        if (!gate.isClosed) this.#send(packet);
       });
     });
   }
 
+  #send(packet: Buffer): void {
+    this.#options.gate.isHungry = false;
+    this.#options.sending.send(packet);
+  }
+
   #has(sequence: number, text: string): boolean {
-    for (const { sequence: other, shared } of this.#host.outbound.deliveries())
+    for (const { sequence: other, shared } of this.#options.outbound.deliveries())
       if (other === sequence && shared?.text === text) return true;
     return false;
   }
 
   #giveBack(message: GroupMessage): void {
-    if (this.#host.mayServe()) message.release();
+    if (this.#options.mayServe()) message.release();
     else message.forget();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Messages of QoS 1 and 2 on their way to one client: packet ids, the window, and which messages of the log are dealt with although
- * the positions of the readers do not say so yet. Data and transitions; what is sent when is decided in session.ts.
+ * the positions of the readers do not say so yet. Data and transitions; log-deliveries.ts, memberships.ts,
+ * retained-copies.ts and resends.ts decide what is sent when.
  */
 import type { Shared } from './memberships.ts';
 import type { Reader } from './reader.ts';

@@ -6,7 +6,7 @@ import type { LogRecord, MessageLog } from '../broker/ports.ts';
 import type { Feed, FeedReader } from './feed.ts';
 import type { SessionSubscription } from './subscription.ts';
 
-/** What a reader hands messages to; session/session.ts. */
+/** What a reader hands messages to; log-deliveries.ts. */
 export interface RecordSink {
   /** False: the window is full; the same message is offered again. */
   offer(record: LogRecord, reader: Reader): boolean;

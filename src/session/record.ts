@@ -1,6 +1,6 @@
 /**
- * The session record: all that must outlive a connection, as it lies in the store (docs/session-record.md). Written by
- * session.ts, read back by sessions.ts on whatever node the client comes to. JSON: it is written at most once a second per session
+ * The session record: all that must outlive a connection, as it lies in the store (docs/session-record.md). Filled by
+ * snapshot.ts, read back by opening.ts on whatever node the client comes to. JSON: it is written at most once a second per session
  * and has to be readable with NATS tools.
  */
 import type { SubscriptionOptions } from './subscription.ts';

@@ -1,13 +1,16 @@
-/** The retained messages that new subscriptions of one session get: who reads them, and what becomes of each. */
-
+/**
+ * The retained messages that new subscriptions of one session get: who reads them, and what becomes of each. Until a subscription has them
+ * all they are owed to it, on whatever node the client goes on.
+ */
 import type { LogRecord, RetainedMessage, RetainedStore } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { NotedTopics } from '../noted-topics.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound, RetainedCopy } from './outbound.ts';
+import type { Outlet } from './outlet.ts';
 import type { SubscriptionRecord } from './record.ts';
 import { RetainedReader, type RetainedSink } from './retained-reader.ts';
 import type { Sending } from './sending.ts';
-import type { Outlet } from './session.ts';
 import type { SessionSubscription } from './subscription.ts';
 
 /** When subscriptions that have read all look again: a put takes milliseconds, and as long as an election when there is one. */
@@ -31,8 +34,7 @@ export interface RetainedCopiesOptions {
   readonly outbound: Outbound;
   readonly sending: Sending;
   readonly counters: Counters;
-  /** A message of QoS 1 or 2 may go out now. */
-  readonly mayDeliver: () => boolean;
+  readonly gate: Gate;
   /** A subscription has them all. */
   readonly done: (subscription: SessionSubscription) => void;
 }
@@ -72,8 +74,30 @@ export class RetainedCopies implements RetainedSink {
     return this.#readers.size > 0 || this.#late.size > 0;
   }
 
+  /** They are owed to the client from now on; a resume knows of it too. */
+  owe(subscription: SessionSubscription): void {
+    this.stop(subscription);
+    subscription.isNew ||= !subscription.hasBegun;
+    subscription.retainedDue = 0;
+    subscription.retainedUntil = undefined;
+    subscription.retainedDone = [];
+  }
+
   /** Begins, or begins anew for a subscription that asks again. */
-  read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
+  read(subscription: SessionSubscription, start: RetainedStart): void {
+    // One that is new begins there, and gets what is behind it from the log.
+    this.#read(subscription, subscription.isNew ? { ...start, until: subscription.start } : start);
+  }
+
+  /** Goes on where an earlier connection has come to. `now`: by the node's clock. */
+  resume(subscriptions: Iterable<SessionSubscription>, now: number): void {
+    for (const subscription of subscriptions) {
+      const { retainedDue, retainedUntil: until = subscription.start } = subscription;
+      if (retainedDue !== undefined) this.#read(subscription, { until, since: now });
+    }
+  }
+
+  #read(subscription: SessionSubscription, { noted = new NotedTopics(), since, until }: RetainedStart): void {
     this.stop(subscription);
     subscription.retainedUntil = until;
     const { retainedDone: done, retainedDue: from = 0 } = subscription;
@@ -125,7 +149,7 @@ export class RetainedCopies implements RetainedSink {
   }
 
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean {
-    const { counters, mayDeliver, outbound, outlet, sending } = this.#options;
+    const { counters, gate, outbound, outlet, sending } = this.#options;
     const { subscription } = reader;
     const { extras, qos, sequence } = message;
     if (reader.isElsewhere(message) || this.#doneBefore.has(sequence)) return true;
@@ -133,7 +157,7 @@ export class RetainedCopies implements RetainedSink {
     const waited = sending.waited(message);
     if (sending.isExpired(message, waited)) return true;
     const grant = subscription.grantRetained(qos);
-    if (grant.qos === 0 ? !outlet.hasRoom : !mayDeliver()) return false;
+    if (grant.qos === 0 ? !outlet.hasRoom : !gate.mayDeliver) return false;
     const lost = this.#lost.get(sequence);
     if (lost !== undefined) return this.#sendLost(lost, message, reader);
     if (outbound.hasRetained(sequence)) return true;
@@ -177,6 +201,7 @@ export class RetainedCopies implements RetainedSink {
     subscription.retainedDue = undefined;
     subscription.retainedUntil = undefined;
     subscription.retainedDone = [];
+    subscription.isNew = false;
     if (this.#readers.size === 0) {
       this.#doneBefore.clear();
       for (const delivery of this.#lost.values()) this.#giveUp(delivery);

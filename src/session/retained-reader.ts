@@ -8,7 +8,7 @@ import type { RetainedCursor, RetainedMessage, RetainedPage, RetainedStore } fro
 import type { NotedTopics } from '../noted-topics.ts';
 import type { SessionSubscription } from './subscription.ts';
 
-/** What a reader hands messages to; session/session.ts. */
+/** What a reader hands messages to; retained-copies.ts. */
 export interface RetainedSink {
   /** False: no room; the same message is offered again by {@link RetainedReader.pump}. */
   offerRetained(message: RetainedMessage, reader: RetainedReader): boolean;

@@ -6,8 +6,9 @@ import type { LogRecord, MessageLog } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { withRemainingExpiry } from '../mqtt/properties.ts';
 import { PublishEncoder } from '../mqtt/publish.ts';
+import type { Gate } from './gate.ts';
 import type { Delivery, Outbound } from './outbound.ts';
-import type { Outlet } from './session.ts';
+import type { Outlet } from './outlet.ts';
 import type { Grant } from './subscription.ts';
 
 /** A message of the log or a retained one. */
@@ -20,7 +21,7 @@ export interface SendingOptions {
   readonly log: MessageLog;
   /** Calls `done` when the session's state is safe; at once for a session that ends with its connection. */
   readonly save: (done: () => void) => void;
-  readonly isClosed: () => boolean;
+  readonly gate: Gate;
 }
 
 const encoder = new PublishEncoder();
@@ -88,12 +89,12 @@ export class Sending {
 
   /** The pair (packet id, position) is in the record before the PUBLISH leaves. */
   #sendWhenSafe(delivery: Delivery, packet: Buffer): void {
-    const { isClosed, save } = this.#options;
+    const { gate, save } = this.#options;
     delivery.state = 'pending';
     // Each waits on its own: a write under way may have this one in it and not the next.
     save(() => {
       delivery.state = 'sent';
-      if (!isClosed()) this.send(packet);
+      if (!gate.isClosed) this.send(packet);
     });
   }
 

@@ -1,39 +1,24 @@
 /**
- * The sessions of the clients that are connected to this node: found in the store or begun at CONNECT, written about once a second
- * while they move, and handed back to the store when the connection ends.
+ * The sessions of the clients that are connected to this node: opened or begun at CONNECT, written about once a second while they move,
+ * and handed back to the store when the connection ends.
  */
-import { randomBytes } from 'node:crypto';
-import type {
-  GroupLog,
-  LogState,
-  MessageLog,
-  NodeLease,
-  RetainedStore,
-  SessionStore,
-  StoredSession,
-} from '../broker/ports.ts';
+import type { GroupLog, MessageLog, NodeLease, RetainedStore, SessionStore } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
-import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { Feeds } from './feeds.ts';
+import { newUid, type OpenedSession, Opening, type OpenRequest, type SessionIdentity } from './opening.ts';
 import { Orphans } from './orphans.ts';
-import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
-import { RecordKeeper } from './record-keeper.ts';
-import { type Outlet, Session } from './session.ts';
+import { Session } from './session.ts';
 import type { HeldWill, Wills } from './wills.ts';
+
+export type { OpenedSession } from './opening.ts';
 
 /** A session is written at most this often while it moves. */
 const TICK_MILLISECONDS = 1_000;
 /** Sessions verified per tick after NATS was away. */
 const VERIFIED_PER_TICK = 2_000;
-/** Before a log is believed to have been set back. */
-const SECOND_LOOK_MILLISECONDS = 2_000;
-/** Owners that race for one session: each failure means that another one has won. */
-const CLAIM_ATTEMPTS = 5;
 /** The end of a session waits so long for what becomes of the will; then it is written as if the will were still there. */
 const WILL_MILLISECONDS = 2_000;
-/** Owners of earlier wills that a record remembers. */
-const MAXIMUM_WILLS = 8;
 
 export interface SessionsOptions {
   readonly log: MessageLog;
@@ -51,32 +36,6 @@ export interface SessionsOptions {
   readonly maximumWindow: number;
 }
 
-export interface OpenRequest {
-  readonly clientId: string;
-  readonly version: ProtocolVersion;
-  readonly cleanStart: boolean;
-  /** As granted; 0 = ends with the connection. */
-  readonly expirySeconds: number;
-  readonly hasWill: boolean;
-  readonly receiveMaximum: number;
-  readonly outlet: Outlet;
-  /** Another node has the session now. */
-  readonly fenced: () => void;
-  /** A subscription has all its retained messages. */
-  readonly retainedRead: (text: string) => void;
-  /** The connection has ended meanwhile: its session is no longer its own to open. */
-  readonly isGone: () => boolean;
-}
-
-export interface OpenedSession {
-  /** Undefined: nothing is kept, and a session is made when it is needed ({@link Sessions.begin}). */
-  readonly session: Session | undefined;
-  /** Session Present. [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] */
-  readonly isPresent: boolean;
-  /** Revision of a record that says where the will of a session lies that ends with its connection. */
-  readonly noteRevision?: number;
-}
-
 export class Sessions {
   readonly feeds: Feeds;
   readonly log: MessageLog;
@@ -88,6 +47,7 @@ export class Sessions {
   readonly #mayServeNow = (): boolean => this.mayServe(this.#options.clock.now());
   readonly #stopTick: CancelTimer;
   readonly #orphans: Orphans;
+  readonly #opening: Opening;
   /** Not written since NATS was away. */
   #unverified: Session[] = [];
 
@@ -104,6 +64,12 @@ export class Sessions {
     this.#stopTick = options.clock.every(TICK_MILLISECONDS, () => {
       for (const session of this.#open) session.tick();
       for (const session of this.#unverified.splice(0, VERIFIED_PER_TICK)) session.save(nothing);
+    });
+    this.#opening = new Opening({
+      ...options,
+      make: (request, identity) => this.#make(request, identity),
+      close: (session) => this.close(session),
+      abandon: (session) => this.abandon(session),
     });
     this.#orphans = new Orphans({ ...options, failed: () => options.counters.logReadsFailed++ });
   }
@@ -142,37 +108,14 @@ export class Sessions {
     return this.#options.store.maximumBytes() / 2;
   }
 
-  /**
-   * The session of a client that connects, in the order that CONNECT needs: what there was, the decision of Clean Start, and the
-   * record with this node as its owner, stored. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6]
-   */
-  async open(request: OpenRequest): Promise<OpenedSession> {
-    const { clientId, cleanStart, expirySeconds } = request;
-    const { store } = this.#options;
-    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
-      const stored = await store.load(clientId);
-      if (request.isGone()) throw new Error('the connection has ended');
-      const found = stored.record === undefined ? undefined : decodeRecord(stored.record);
-      // One without expiry has ended with its connection, and was left by a node that died.
-      const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
-      if (previous !== undefined || expirySeconds > 0) {
-        const opened = await this.#claim(request, stored, previous, found);
-        if (opened !== undefined) return opened;
-      } else if (request.hasWill) {
-        const noteRevision = await this.#note(request, stored, found);
-        if (noteRevision !== undefined) return { session: undefined, isPresent: false, noteRevision };
-      } else {
-        await this.wills.settleEarlier(found?.wills ?? [], clientId, false);
-        if (found === undefined || (await store.remove(clientId, stored.revision)))
-          return { session: undefined, isPresent: false };
-      }
-    }
-    throw new Error('the session changes its owner all the time');
+  /** The session of a client that connects. */
+  open(request: OpenRequest): Promise<OpenedSession> {
+    return this.#opening.open(request);
   }
 
   /** A session that ends with its connection: all in memory. */
   begin(request: OpenRequest): Session {
-    const session = this.#make(request, this.#newUid(), 1, '');
+    const session = this.#make(request, { uid: newUid(), epoch: 1, logIdentity: '' });
     session.start(this.#options.clock.now());
     return session;
   }
@@ -215,89 +158,7 @@ export class Sessions {
     this.feeds.stop();
   }
 
-  /** Undefined: somebody else wrote first. */
-  async #claim(
-    request: OpenRequest,
-    stored: StoredSession,
-    previous: SessionRecord | undefined,
-    found: SessionRecord | undefined,
-  ): Promise<OpenedSession | undefined> {
-    const { clientId, fenced } = request;
-    const { counters, store } = this.#options;
-    const { first, identity, last } = await this.#stateFor(previous);
-    const session = this.#make(request, previous?.uid ?? this.#newUid(), (found?.epoch ?? 0) + 1, identity);
-    if (previous !== undefined) session.restore(this.#fit(previous, { first, identity, last }));
-    session.wills = this.#willOwners(request, found);
-    const revision = await store
-      .save(clientId, encodeRecord(session.snapshot(0)), stored.revision, 0)
-      .catch((error: unknown) => {
-        this.abandon(session);
-        throw error;
-      });
-    if (revision === undefined) {
-      this.abandon(session);
-      return undefined;
-    }
-    if (previous !== undefined) counters.sessionsResumed++;
-    session.keep(
-      new RecordKeeper({ store, clientId, revision, fenced, snapshot: (writes) => session.snapshot(writes) }),
-    );
-    try {
-      await this.wills.settleEarlier(found?.wills ?? [], clientId, previous !== undefined);
-    } catch (error) {
-      await this.close(session);
-      throw error;
-    }
-    session.wills = this.#willOwners(request, undefined);
-    return { session, isPresent: previous !== undefined };
-  }
-
-  /** A session that ends with its connection, and has a will: its record only says where that lies. Undefined: somebody else wrote first. */
-  async #note(
-    request: OpenRequest,
-    stored: StoredSession,
-    found: SessionRecord | undefined,
-  ): Promise<number | undefined> {
-    const { clientId } = request;
-    const { lease, store } = this.#options;
-    const record: SessionRecord = {
-      clientId,
-      uid: this.#newUid(),
-      epoch: (found?.epoch ?? 0) + 1,
-      owner: lease.incarnation,
-      writes: 0,
-      expirySeconds: 0,
-      wills: this.#willOwners(request, found),
-      log: '',
-      subscriptions: [],
-      outbound: [],
-      done: [],
-      inbound: [],
-    };
-    const revision = await store.save(clientId, encodeRecord(record), stored.revision, 0);
-    if (revision !== undefined) await this.wills.settleEarlier(found?.wills ?? [], clientId, false);
-    return revision;
-  }
-
-  /** Where wills of the client may lie while it connects: those that were left, and the one that is stored next. */
-  #willOwners({ hasWill }: OpenRequest, found: SessionRecord | undefined): string[] {
-    const owners = new Set(found?.wills ?? []);
-    if (hasWill) owners.add(this.wills.owner);
-    return [...owners].slice(-MAXIMUM_WILLS);
-  }
-
-  /** A log that seems to have been set back is asked again: one answer of a server that is behind must not undo positions. */
-  async #stateFor(previous: SessionRecord | undefined): Promise<LogState> {
-    const { log } = this.#options;
-    const state = await log.state();
-    const highest = Math.max(0, ...(previous?.subscriptions.flatMap(({ positions }) => positions) ?? []));
-    if (previous === undefined || previous.log !== state.identity || highest <= state.last || state.isOnlyCopy)
-      return state;
-    await new Promise((resolve) => setTimeout(resolve, SECOND_LOOK_MILLISECONDS));
-    return log.state();
-  }
-
-  #make(request: OpenRequest, uid: string, epoch: number, logIdentity: string): Session {
+  #make(request: OpenRequest, { epoch, logIdentity, uid }: SessionIdentity): Session {
     const { counters, lease, log, maximumWindow, retained } = this.#options;
     const { clientId, expirySeconds, outlet, receiveMaximum, retainedRead, version } = request;
     const session = new Session({
@@ -320,37 +181,6 @@ export class Sessions {
     });
     this.#open.add(session);
     return session;
-  }
-
-  /** Positions of another log, or beyond the end of a log that was set back, mean nothing: the session starts where that log does. */
-  #fit(record: SessionRecord, state: { first: number; identity: string; last: number }): SessionRecord {
-    const { counters } = this.#options;
-    const isOther = record.log !== state.identity;
-    const lowest = Math.min(...record.subscriptions.flatMap(({ positions }) => positions), Number.POSITIVE_INFINITY);
-    const isSetBack = record.subscriptions.some(({ positions }) => positions.some((position) => position > state.last));
-    if (!isOther && !isSetBack) {
-      if (state.first > lowest + 1) counters.sessionsTruncated++;
-      return record;
-    }
-    counters.sessionsReset++;
-    const clamp = (position: number): number => (isOther ? 0 : Math.min(position, state.last));
-    return {
-      ...record,
-      subscriptions: record.subscriptions.map((subscription) => ({
-        ...subscription,
-        start: clamp(subscription.start),
-        positions: subscription.positions.map(clamp),
-      })),
-      // PUBREL is still owed; what it released is no message of this log.
-      outbound: record.outbound.filter(
-        ({ sequence, state: delivery }) => delivery === 'released' || (!isOther && sequence <= state.last),
-      ),
-      done: isOther ? [] : record.done.filter((sequence) => sequence <= state.last),
-    };
-  }
-
-  #newUid(): string {
-    return randomBytes(9).toString('base64url');
   }
 }
 

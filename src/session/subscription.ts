@@ -91,6 +91,11 @@ export class SessionSubscription {
     return [...this.readers, ...others.flatMap(({ readers }) => readers)];
   }
 
+  /** Not yet: it is not promised either. Written into the record now, it would begin at the start of the log. */
+  get hasBegun(): boolean {
+    return this.readers.every((reader) => reader.hasBegun);
+  }
+
   /** What is published now waits, in the log, until the client has what was retained before. */
   get isHeld(): boolean {
     return this.retainedDue !== undefined && this.#options.qos > 0;

@@ -2,35 +2,23 @@
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
 import { type FlowResult, runFlow } from '../chaos/flow.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
+import { EdgeNodes } from '../support/edge-nodes.ts';
 
 const COUNT = 10_000;
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1, 2].map(startEdge));
+  nodes = await EdgeNodes.start(3);
 });
 after(async () => {
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
+  await nodes.stop();
 });
-
-function startEdge(): Promise<EdgeProcess> {
-  return EdgeProcess.start({ SUPERMQ_NATS_SERVERS: nats.url });
-}
-
-function ports(): number[] {
-  return edges.map(({ tcp }) => tcp);
-}
 
 /** Kills the node that the publisher (first) or the subscriber (last) began with; another one takes its place. */
 async function replace(index: number): Promise<void> {
-  await edges[index]?.kill();
-  edges[index] = await startEdge();
+  await nodes.edge(index).kill();
+  await nodes.renew(index);
 }
 
 function assertWhole(t: TestContext, qos: 1 | 2, result: FlowResult): void {
@@ -44,7 +32,7 @@ function assertWhole(t: TestContext, qos: 1 | 2, result: FlowResult): void {
 for (const qos of [1, 2] as const) {
   const ids = qos === 1 ? '[MQTT5 4.3.2-1] [MQTT5 4.6.0-5]' : '[MQTT5 4.3.3-2] [MQTT5 4.6.0-5]';
   test(`${ids} QoS ${qos} across three nodes: all, in order, once`, async (t) => {
-    const result = await runFlow({ qos, count: COUNT, ports: ports() });
+    const result = await runFlow({ qos, count: COUNT, ports: nodes.ports });
     assertWhole(t, qos, result);
     assert.equal(result.repeated, 0, 'nothing has failed, so nothing is repeated');
   });
@@ -54,16 +42,16 @@ for (const qos of [1, 2] as const) {
       [Math.floor(COUNT / 3), () => replace(0)],
       [Math.floor((2 * COUNT) / 3), () => replace(2)],
     ]);
-    assertWhole(t, qos, await runFlow({ qos, count: COUNT, ports: ports(), at }));
+    assertWhole(t, qos, await runFlow({ qos, count: COUNT, ports: nodes.ports, at }));
     assert.equal(at.size, 2);
   });
 
   test(`${ids} QoS ${qos}, nats-server killed and started again on its store: every acknowledged message arrives`, async (t) => {
     const restart = async (): Promise<void> => {
-      await nats.kill();
-      await nats.restart();
+      await nodes.nats.kill();
+      await nodes.nats.restart();
     };
     const at = new Map([[COUNT / 2, restart]]);
-    assertWhole(t, qos, await runFlow({ qos, count: COUNT, ports: ports(), at }));
+    assertWhole(t, qos, await runFlow({ qos, count: COUNT, ports: nodes.ports, at }));
   });
 }

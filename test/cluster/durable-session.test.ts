@@ -3,10 +3,9 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { connect as connectNats, type JetStreamManager, type KV, type NatsConnection } from 'nats';
+import { EdgeNodes, startEdge } from '../support/edge-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { freeze } from '../support/freeze.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
 import { type Arrival, publishNumbers, range, SessionClient } from '../support/session-client.ts';
 
@@ -21,32 +20,19 @@ interface SessionRecord {
   readonly done: readonly number[];
 }
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 let application: NatsConnection;
 let manager: JetStreamManager;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1, 2].map(startEdge));
-  application = await connectNats({ servers: nats.url });
+  nodes = await EdgeNodes.start(3);
+  application = await connectNats({ servers: nodes.nats.url });
   manager = await application.jetstreamManager();
 });
 after(async () => {
   await application.close();
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
+  await nodes.stop();
 });
-
-function startEdge(): Promise<EdgeProcess> {
-  return EdgeProcess.start({ SUPERMQ_NATS_SERVERS: nats.url });
-}
-
-function port(index: number): number {
-  const edge = edges[index];
-  assert.ok(edge !== undefined);
-  return edge.tcp;
-}
 
 /** The record as it lies in the bucket; undefined = none. */
 async function recordOf(clientId: string): Promise<(SessionRecord & { readonly bytes: number }) | undefined> {
@@ -59,9 +45,9 @@ async function recordOf(clientId: string): Promise<(SessionRecord & { readonly b
 }
 
 /** The key of the node that an owner's incarnation begins with. */
-async function keyOfOwner(nodes: KV, owner: string): Promise<string> {
+async function keyOfOwner(leases: KV, owner: string): Promise<string> {
   const [key = ''] = owner.split('.');
-  assert.ok(await hasValue(nodes, key), 'the owner has a lease');
+  assert.ok(await hasValue(leases, key), 'the owner has a lease');
   return key;
 }
 
@@ -72,13 +58,13 @@ async function hasValue(bucket: KV, key: string): Promise<boolean> {
 
 test('[MQTT5 3.1.2-5] [MQTT5 4.1.0-1] [MQTT5 4.1.0-2] a session that subscribed on one node resumes on a third with all of 5,000 messages from a second, in order', async () => {
   for (const qos of [1, 2] as const) {
-    const subscriber = await SessionClient.connect(port(0), `resume-${qos}`);
+    const subscriber = await SessionClient.connect(nodes.portOf(0), `resume-${qos}`);
     assert.ok(!subscriber.sessionPresent);
     await subscriber.subscribe(`resume/${qos}/+`, qos);
     await subscriber.leave();
-    const publisher = await SessionClient.connect(port(1), `resume-${qos}-publisher`);
+    const publisher = await SessionClient.connect(nodes.portOf(1), `resume-${qos}-publisher`);
     await publishNumbers(publisher, { to: 5_000, qos, topic: (number) => `resume/${qos}/${number % 3}` });
-    await subscriber.connect(port(2));
+    await subscriber.connect(nodes.portOf(2));
     assert.ok(subscriber.sessionPresent);
     await subscriber.waitFor(5_000);
     assert.deepEqual(
@@ -91,12 +77,12 @@ test('[MQTT5 3.1.2-5] [MQTT5 4.1.0-1] [MQTT5 4.1.0-2] a session that subscribed 
 
 test('a backlog of messages so large that a page of the log holds fewer than the window comes whole', async () => {
   for (const qos of [1, 2] as const) {
-    const subscriber = await SessionClient.connect(port(0), `large-${qos}`);
+    const subscriber = await SessionClient.connect(nodes.portOf(0), `large-${qos}`);
     await subscriber.subscribe(`large/${qos}/#`, qos);
     await subscriber.leave();
-    const publisher = await SessionClient.connect(port(1), `large-${qos}-publisher`);
+    const publisher = await SessionClient.connect(nodes.portOf(1), `large-${qos}-publisher`);
     await publishNumbers(publisher, { to: 1_000, qos, topic: `large/${qos}/x`, padding: 4_000 });
-    await subscriber.connect(port(2));
+    await subscriber.connect(nodes.portOf(2));
     await subscriber.waitFor(1_000);
     assert.deepEqual(subscriber.numbers(), range(1_000));
     await Promise.all([subscriber.forget(), publisher.forget()]);
@@ -104,16 +90,16 @@ test('a backlog of messages so large that a page of the log holds fewer than the
 });
 
 test('a subscription survives the SIGKILL of its node at once after SUBACK, and so does what is published after it', async () => {
-  const publisher = await SessionClient.connect(port(1), 'suback-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'suback-publisher');
   for (let round = 0; round < 5; round++) {
-    const doomed = await startEdge();
+    const doomed = await startEdge(nodes.nats.url);
     const subscriber = await SessionClient.connect(doomed.tcp, `suback-${round}`);
     await subscriber.subscribe(`suback/${round}`, 1);
     const killed = doomed.kill();
     await publishNumbers(publisher, { to: 100, topic: `suback/${round}` });
     await killed;
     await subscriber.closed;
-    await subscriber.connect(port(round % 3));
+    await subscriber.connect(nodes.portOf(round % 3));
     assert.ok(subscriber.sessionPresent);
     await subscriber.waitFor(100);
     assert.deepEqual(subscriber.numbers(), range(100));
@@ -123,8 +109,8 @@ test('a subscription survives the SIGKILL of its node at once after SUBACK, and 
 });
 
 test('a new subscription gets nothing from before it although its session lags far behind', async () => {
-  const publisher = await SessionClient.connect(port(1), 'lag-publisher');
-  const subscriber = await SessionClient.connect(port(0), 'lag', { receiveMaximum: 10 });
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'lag-publisher');
+  const subscriber = await SessionClient.connect(nodes.portOf(0), 'lag', { receiveMaximum: 10 });
   await subscriber.subscribe('lag/known', 1);
   subscriber.acknowledges = () => false;
   await publishNumbers(publisher, { to: 2_000, topic: (number) => (number % 2 === 0 ? 'lag/known' : 'lag/new') });
@@ -147,7 +133,7 @@ test('a new subscription gets nothing from before it although its session lags f
   await subscriber.subscribe('lag/new', 1);
   await publishNumbers(publisher, { from: 2_200, to: 2_210, topic: 'lag/new' });
   await subscriber.leave();
-  await subscriber.connect(port(2));
+  await subscriber.connect(nodes.portOf(2));
   await subscriber.waitFor(1_110);
   // What came while the client said goodbye was not acknowledged, and comes again.
   assert.deepEqual([...new Set(numbersOf('lag/new'))], [...range(100, 2_000), ...range(10, 2_200)]);
@@ -156,14 +142,14 @@ test('a new subscription gets nothing from before it although its session lags f
 
 test('[MQTT5 3.1.4-3] [MQTT5 4.4.0-1] takeover between nodes with messages in flight: 0x8E, state written, in flight again with DUP and the same ids, none lost', async () => {
   for (const qos of [1, 2] as const) {
-    const publisher = await SessionClient.connect(port(2), `takeover-${qos}-publisher`);
-    const first = await SessionClient.connect(port(0), `takeover-${qos}`, { receiveMaximum: 20 });
+    const publisher = await SessionClient.connect(nodes.portOf(2), `takeover-${qos}-publisher`);
+    const first = await SessionClient.connect(nodes.portOf(0), `takeover-${qos}`, { receiveMaximum: 20 });
     await first.subscribe(`takeover/${qos}`, qos);
     first.acknowledges = ({ number }) => number < 30;
     await publishNumbers(publisher, { to: 500, qos, topic: `takeover/${qos}` });
     await first.waitFor(50);
     const second = new SessionClient(`takeover-${qos}`);
-    await second.connect(port(1), { receiveMaximum: 20 });
+    await second.connect(nodes.portOf(1), { receiveMaximum: 20 });
     await first.closed;
     assert.equal(first.disconnectReason, SESSION_TAKEN_OVER);
     assert.ok(second.sessionPresent);
@@ -179,14 +165,14 @@ test('[MQTT5 3.1.4-3] [MQTT5 4.4.0-1] takeover between nodes with messages in fl
 });
 
 test('[MQTT5 3.1.4-3] simultaneous CONNECTs of one persistent client on two nodes leave exactly one, with the session', async () => {
-  const publisher = await SessionClient.connect(port(2), 'race-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(2), 'race-publisher');
   for (let round = 0; round < 10; round++) {
     const clientId = `persistent-race-${round}`;
-    const made = await SessionClient.connect(port(2), clientId);
+    const made = await SessionClient.connect(nodes.portOf(2), clientId);
     await made.subscribe(`race/${round}`, 1);
     await made.leave();
     const rivals = [0, 1, 0, 1].map(() => new SessionClient(clientId));
-    await Promise.allSettled(rivals.map((rival, index) => rival.connect(port(index % 2))));
+    await Promise.allSettled(rivals.map((rival, index) => rival.connect(nodes.portOf(index % 2))));
     await eventually(() => rivals.filter(({ isOpen }) => isOpen).length <= 1, 'all but one closed');
     const survivors = rivals.filter(({ isOpen }) => isOpen);
     assert.equal(survivors.length, 1, `round ${round}`);
@@ -202,8 +188,8 @@ test('[MQTT5 3.1.4-3] simultaneous CONNECTs of one persistent client on two node
 });
 
 test('an owner that is frozen loses the session within a bounded time; awake, it closes its client and writes nothing', async () => {
-  const frozen = await startEdge();
-  const publisher = await SessionClient.connect(port(1), 'frozen-publisher');
+  const frozen = await startEdge(nodes.nats.url);
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'frozen-publisher');
   const first = await SessionClient.connect(frozen.tcp, 'frozen-owner');
   await first.subscribe('frozen', 1);
   await publishNumbers(publisher, { to: 50, topic: 'frozen' });
@@ -212,7 +198,7 @@ test('an owner that is frozen loses the session within a bounded time; awake, it
   freeze(frozen.pid);
   const second = new SessionClient('frozen-owner');
   const started = performance.now();
-  await second.connect(port(0));
+  await second.connect(nodes.portOf(0));
   assert.ok(performance.now() - started < 4_000, `${performance.now() - started} ms`);
   assert.ok(second.sessionPresent);
   const taken = await recordOf('frozen-owner');
@@ -234,22 +220,22 @@ test('an owner that is frozen loses the session within a bounded time; awake, it
 });
 
 test('a node that was frozen for longer than its lease serves nothing of what waits in its sockets when it wakes', async () => {
-  const frozen = await EdgeProcess.start({ SUPERMQ_NATS_SERVERS: nats.url, SUPERMQ_LEASE_SECONDS: '5' });
-  const witness = await SessionClient.connect(port(1), 'lease-witness');
+  const frozen = await startEdge(nodes.nats.url, { SUPERMQ_LEASE_SECONDS: '5' });
+  const witness = await SessionClient.connect(nodes.portOf(1), 'lease-witness');
   await witness.subscribe('lease/#', 1);
   const client = await SessionClient.connect(frozen.tcp, 'lease-client');
   await client.publish('lease/before', '1');
-  const nodes = await application.jetstream().views.kv('SMQ_NODES', { bindOnly: true });
-  const key = await keyOfOwner(nodes, (await recordOf('lease-client'))?.owner ?? '');
+  const leases = await application.jetstream().views.kv('SMQ_NODES', { bindOnly: true });
+  const key = await keyOfOwner(leases, (await recordOf('lease-client'))?.owner ?? '');
   freeze(frozen.pid);
   const unheard = client.publish('lease/stale', '2').then(
     () => 'acknowledged',
     () => 'closed',
   );
-  await poll(async () => !(await hasValue(nodes, key)), { what: 'the end of the lease', timeoutMs: 15_000 });
+  await poll(async () => !(await hasValue(leases, key)), { what: 'the end of the lease', timeoutMs: 15_000 });
   process.kill(frozen.pid, 'SIGCONT');
   assert.equal(await unheard, 'closed');
-  await client.connect(port(0));
+  await client.connect(nodes.portOf(0));
   await client.publish('lease/after', '3');
   await witness.waitFor(2);
   assert.deepEqual(witness.numbers(), [1, 3]);
@@ -261,10 +247,10 @@ test('a node that was frozen for longer than its lease serves nothing of what wa
 
 test('no JetStream consumer for idle, live or resuming sessions, and each message is stored once whatever number of sessions gets it', async () => {
   const before = (await manager.streams.info(LOG)).state;
-  const publisher = await SessionClient.connect(port(0), 'once-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(0), 'once-publisher');
   const sessions = range(12).map((number) => new SessionClient(`once-${number}`));
   for (const [index, session] of sessions.entries()) {
-    await session.connect(port(index % 3));
+    await session.connect(nodes.portOf(index % 3));
     await session.subscribe(index % 2 === 0 ? 'once/#' : 'once/+', 1);
   }
   const [idle, away, ...live] = sessions;
@@ -276,7 +262,7 @@ test('no JetStream consumer for idle, live or resuming sessions, and each messag
     return [state.consumer_count, state.messages - before.messages, state.last_seq - before.last_seq];
   };
   assert.deepEqual(await info(), [0, 500, 500]);
-  const resuming = away?.connect(port(1));
+  const resuming = away?.connect(nodes.portOf(1));
   assert.deepEqual(await info(), [0, 500, 500]);
   await resuming;
   await away?.waitFor(500);
@@ -287,7 +273,7 @@ test('no JetStream consumer for idle, live or resuming sessions, and each messag
 });
 
 test('[MQTT5 3.1.3-5] client ids that no NATS subject could carry resume on another node, each its own session', async () => {
-  const publisher = await SessionClient.connect(port(2), 'ids-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(2), 'ids-publisher');
   const ids = [
     '🦖',
     '../../etc',
@@ -300,13 +286,13 @@ test('[MQTT5 3.1.3-5] client ids that no NATS subject could carry resume on anot
     'a/b#+',
   ];
   for (const [index, id] of ids.entries()) {
-    const client = await SessionClient.connect(port(0), id);
+    const client = await SessionClient.connect(nodes.portOf(0), id);
     await client.subscribe(`ids/${index}`, 1);
     await client.abort();
   }
   await publishNumbers(publisher, { to: ids.length, topic: (number) => `ids/${number}` });
   for (const [index, id] of ids.entries()) {
-    const client = await SessionClient.connect(port(1), id);
+    const client = await SessionClient.connect(nodes.portOf(1), id);
     assert.ok(client.sessionPresent, id);
     await client.waitFor(1);
     assert.deepEqual(client.numbers(), [index]);
@@ -316,8 +302,8 @@ test('[MQTT5 3.1.3-5] client ids that no NATS subject could carry resume on anot
 });
 
 test('a client that acknowledges all but the first message is held back, and its record stays small', async (t) => {
-  const publisher = await SessionClient.connect(port(1), 'stubborn-publisher');
-  const subscriber = await SessionClient.connect(port(0), 'stubborn');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'stubborn-publisher');
+  const subscriber = await SessionClient.connect(nodes.portOf(0), 'stubborn');
   await subscriber.subscribe('stubborn/#', 1);
   subscriber.acknowledges = ({ number }) => number !== 0;
   await publishNumbers(publisher, { to: 5_000, topic: (number) => `stubborn/${number % 2}` });
@@ -334,7 +320,7 @@ test('a client that acknowledges all but the first message is held back, and its
   // The rest was held back, not lost; a resume keeps what is acknowledged.
   await subscriber.abort();
   subscriber.acknowledges = () => true;
-  await subscriber.connect(port(2));
+  await subscriber.connect(nodes.portOf(2));
   await subscriber.waitFor(5_000);
   const again = subscriber.arrivals.slice(length);
   assert.deepEqual(again[0], { ...first, isDuplicate: true });

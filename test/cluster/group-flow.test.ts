@@ -1,11 +1,11 @@
 /** Groups with QoS 1 and 2 over three nodes: shares by speed, nodes that are killed, members that come and go. Nothing is lost. */
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
+import { EdgeNodes } from '../support/edge-nodes.ts';
 import { poll } from '../support/poll.ts';
 import { type Arrival, publishNumbers, SessionClient } from '../support/session-client.ts';
 
+const NODES = 3;
 const COUNT = 20_000;
 /** The ack wait is twice the lease: what a killed node held comes back after it. */
 const LEASE_SECONDS = 5;
@@ -13,37 +13,23 @@ const RECEIVE_MAXIMUM = 10;
 /** Ten times as long as the others: long enough that what a busy machine adds to each message changes little. */
 const SLOW_MILLISECONDS = 300;
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 let serial = 0;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1, 2].map(startEdge));
-});
-after(async () => {
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
-});
-
-function startEdge(): Promise<EdgeProcess> {
-  return EdgeProcess.start({
-    SUPERMQ_NATS_SERVERS: nats.url,
+  nodes = await EdgeNodes.start(NODES, {
     SUPERMQ_LEASE_SECONDS: String(LEASE_SECONDS),
     SUPERMQ_GROUPS_RETENTION_SECONDS: '60',
   });
-}
+});
+after(async () => {
+  await nodes.stop();
+});
 
 /** Another node takes its place when the test is over. */
 async function killNode(index: number, t: TestContext): Promise<void> {
-  t.after(async () => {
-    edges[index] = await startEdge();
-  });
-  await edges[index]?.kill();
-}
-
-function portOf(index: number): number {
-  return edges[index % edges.length]?.tcp ?? 0;
+  t.after(() => nodes.renew(index));
+  await nodes.edge(index).kill();
 }
 
 /** Works on each message for a while, on up to {@link RECEIVE_MAXIMUM} of them at a time. */
@@ -82,11 +68,11 @@ function waitForAll(members: readonly Member[], count: number): Promise<void> {
 }
 
 async function joinAll(members: readonly Member[], filter: string, qos: 1 | 2): Promise<void> {
-  await Promise.all(members.map((member, index) => member.join(portOf(index), filter, qos)));
+  await Promise.all(members.map((member, index) => member.join(nodes.portOf(index % NODES), filter, qos)));
 }
 
 async function publishAll(topic: string, from: number, to: number, qos: 1 | 2 = 1): Promise<void> {
-  const publisher = await SessionClient.connect(portOf(0), `publisher-${++serial}`, { expiry: 0 });
+  const publisher = await SessionClient.connect(nodes.portOf(0), `publisher-${++serial}`, { expiry: 0 });
   await publishNumbers(publisher, { topic: (number) => `${topic}/${number % 7}`, from, to, qos, window: 80 });
   await publisher.leave();
 }
@@ -128,7 +114,7 @@ test('[MQTT5 4.8.2-4] [MQTT5 4.8.2-5] QoS 2, the same: every message reached one
   await Promise.all(moved.map(({ client }) => client.closed));
   await Promise.all(
     moved.map(async ({ client }, index) => {
-      await client.connect(portOf(index), { receiveMaximum: RECEIVE_MAXIMUM });
+      await client.connect(nodes.portOf(index % NODES), { receiveMaximum: RECEIVE_MAXIMUM });
       assert.equal(client.sessionPresent, true);
     }),
   );

@@ -7,39 +7,27 @@ import { after, before, test } from 'node:test';
 import { connect as connectNats, headers, type NatsConnection } from 'nats';
 import { runFlow } from '../chaos/flow.ts';
 import { streamLeader } from '../chaos/stream-leader.ts';
+import { EdgeNodes, startEdge } from '../support/edge-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { startNatsCluster } from '../support/nats-cluster.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
+import type { EdgeProcess } from '../support/node.ts';
 import { publishNumbers, range, SessionClient } from '../support/session-client.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 
 const LOG = 'SMQ_LOG';
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 let application: NatsConnection;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1].map(() => startEdge(nats.url)));
-  application = await connectNats({ servers: nats.url });
+  nodes = await EdgeNodes.start(2);
+  application = await connectNats({ servers: nodes.nats.url });
 });
 after(async () => {
   await application.close();
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
+  await nodes.stop();
 });
-
-function startEdge(servers: string, env: Record<string, string> = {}): Promise<EdgeProcess> {
-  return EdgeProcess.start({ SUPERMQ_NATS_SERVERS: servers, ...env });
-}
-
-function port(index: number): number {
-  const edge = edges[index];
-  assert.ok(edge !== undefined);
-  return edge.tcp;
-}
 
 async function lastSequence(connection: NatsConnection): Promise<number> {
   const manager = await connection.jetstreamManager();
@@ -59,9 +47,9 @@ function forged(sequence: number, previous: number): ReturnType<typeof headers> 
 /** One live subscriber of a topic, one of a wildcard, and one of each that is away. */
 async function audience(name: string): Promise<{ live: SessionClient[]; away: SessionClient[] }> {
   const make = async (kind: string): Promise<SessionClient[]> => {
-    const exact = await SessionClient.connect(port(0), `${name}-${kind}-topic`);
+    const exact = await SessionClient.connect(nodes.portOf(0), `${name}-${kind}-topic`);
     await exact.subscribe(`${name}/x`, 1);
-    const wild = await SessionClient.connect(port(0), `${name}-${kind}-wildcard`);
+    const wild = await SessionClient.connect(nodes.portOf(0), `${name}-${kind}-wildcard`);
     await wild.subscribe(`${name}/#`, 1);
     return [exact, wild];
   };
@@ -72,12 +60,12 @@ async function audience(name: string): Promise<{ live: SessionClient[]; away: Se
 
 test('a message in the log with forged headers of the server is one message and hides none', async () => {
   const { away, live } = await audience('forged');
-  const publisher = await SessionClient.connect(port(1), 'forged-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'forged-publisher');
   await publisher.publish('forged/x', '0');
   await application.jetstream().publish('$SMQ.log.forged.x', '1', { headers: forged(999_999, 999_998) });
   await application.jetstream().publish('$SMQ.log.forged.x', '2', { headers: forged(1, 0) });
   await publishNumbers(publisher, { from: 3, to: 100, topic: 'forged/x' });
-  for (const client of away) await client.connect(port(1));
+  for (const client of away) await client.connect(nodes.portOf(1));
   for (const client of [...live, ...away]) {
     await client.waitFor(100);
     assert.deepEqual(
@@ -91,15 +79,15 @@ test('a message in the log with forged headers of the server is one message and 
 
 test('a forged live message far beyond the end of the log is dropped and counted, and hides nothing', async () => {
   const { away, live } = await audience('beyond');
-  const publisher = await SessionClient.connect(port(1), 'beyond-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'beyond-publisher');
   await publisher.publish('beyond/x', '0');
   for (const client of live) await client.waitFor(1);
   const drops = 'supermq_messages_dropped_total{cause="forged_sequence"}';
-  const before = (await edges[0]?.metric(drops)) ?? 0;
+  const before = (await nodes.edge(0).metric(drops)) ?? 0;
   application.publish('$SMQ.live.beyond.x', '777', { headers: forged(9e15, 0) });
-  await eventually(async () => (await edges[0]?.metric(drops)) === before + 2, 'dropped for both feeds');
+  await eventually(async () => (await nodes.edge(0).metric(drops)) === before + 2, 'dropped for both feeds');
   await publishNumbers(publisher, { from: 1, to: 100, topic: 'beyond/x' });
-  for (const client of away) await client.connect(port(1));
+  for (const client of away) await client.connect(nodes.portOf(1));
   for (const client of [...live, ...away]) {
     await client.waitFor(100);
     assert.deepEqual(client.numbers(), range(100), client.clientId);
@@ -109,7 +97,7 @@ test('a forged live message far beyond the end of the log is dropped and counted
 
 test('known limit: a forged live message slightly beyond the end; what is behind it arrives again, and sessions that are away miss nothing', async (t) => {
   const { away, live } = await audience('near');
-  const publisher = await SessionClient.connect(port(1), 'near-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'near-publisher');
   await publisher.publish('near/x', '0');
   for (const client of live) await client.waitFor(1);
   const last = await lastSequence(application);
@@ -117,7 +105,7 @@ test('known limit: a forged live message slightly beyond the end; what is behind
   for (const client of live) await client.waitFor(2);
   await publishNumbers(publisher, { from: 1, to: 200, topic: 'near/x' });
   for (const client of away) {
-    await client.connect(port(1));
+    await client.connect(nodes.portOf(1));
     await client.waitFor(200);
     assert.deepEqual(client.numbers(), range(200), client.clientId);
   }
@@ -131,9 +119,9 @@ test('known limit: a forged live message slightly beyond the end; what is behind
 });
 
 test('a node cut off from NATS while messages are published: its live sessions get all of them, in order', async (t) => {
-  const proxy = await TcpProxy.start(nats.port);
+  const proxy = await TcpProxy.start(nodes.nats.port);
   const cutOff = await startEdge(`nats://127.0.0.1:${proxy.port}`, { SUPERMQ_LEASE_SECONDS: '60' });
-  const publisher = await SessionClient.connect(port(1), 'cut-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(1), 'cut-publisher');
   const subscribers = [new SessionClient('cut-exact'), new SessionClient('cut-wild'), new SessionClient('cut-once')];
   for (const [index, subscriber] of subscribers.entries()) {
     await subscriber.connect(cutOff.tcp);

@@ -2,34 +2,24 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { connect as connectNats, headers, type Msg, type NatsConnection } from 'nats';
+import { EdgeNodes } from '../support/edge-nodes.ts';
 import { eventually } from '../support/eventually.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
 import { SessionClient } from '../support/session-client.ts';
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 let application: NatsConnection;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1].map(() => EdgeProcess.start({ SUPERMQ_NATS_SERVERS: nats.url })));
-  application = await connectNats({ servers: nats.url });
+  nodes = await EdgeNodes.start(2);
+  application = await connectNats({ servers: nodes.nats.url });
 });
 after(async () => {
   await application.close();
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
+  await nodes.stop();
 });
 
-function port(index: number): number {
-  const edge = edges[index];
-  assert.ok(edge !== undefined);
-  return edge.tcp;
-}
-
 test('what an application publishes into the log reaches a device that was away, at the QoS that its header says', async () => {
-  const device = await SessionClient.connect(port(0), 'offline-device');
+  const device = await SessionClient.connect(nodes.portOf(0), 'offline-device');
   await device.subscribe('commands/#', 2);
   await device.leave();
   const js = application.jetstream();
@@ -41,7 +31,7 @@ test('what an application publishes into the log reaches a device that was away,
   // Published again after its acknowledgement was lost, say.
   await js.publish('$SMQ.log.commands.a', '4', { msgID: 'command-4' });
   await js.publish('$SMQ.log.commands.a', '4', { msgID: 'command-4' });
-  await device.connect(port(1));
+  await device.connect(nodes.portOf(1));
   await device.waitFor(4);
   await js.publish('$SMQ.log.commands.a', '5');
   await device.waitFor(5);
@@ -64,7 +54,7 @@ test('an application hears stored messages of devices once, on the plain subject
   const heard: Msg[] = [];
   const subscription = application.subscribe('telemetry.>', { callback: (_error, message) => heard.push(message) });
   await application.flush();
-  const device = await SessionClient.connect(port(0), 'telemetry-device');
+  const device = await SessionClient.connect(nodes.portOf(0), 'telemetry-device');
   for (const qos of [0, 1, 2] as const) await device.publish(`telemetry/${qos}`, String(qos), { qos });
   await eventually(() => heard.length === 3, 'three messages');
   await device.publish('telemetry/end', 'end', { qos: 0 });
@@ -83,10 +73,10 @@ test('an application hears stored messages of devices once, on the plain subject
 });
 
 test('[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a stored message that has expired is not delivered on another node; one that has not carries what is left', async () => {
-  const device = await SessionClient.connect(port(0), 'expiry-device');
+  const device = await SessionClient.connect(nodes.portOf(0), 'expiry-device');
   await device.subscribe('expiry/#', 1);
   await device.leave();
-  const publisher = await SessionClient.connect(port(0), 'expiry-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(0), 'expiry-publisher');
   const publish = (number: number, seconds: number): Promise<number> =>
     publisher.publish('expiry/x', String(number), { qos: 1, properties: { messageExpiryInterval: seconds } });
   const started = performance.now();
@@ -95,13 +85,13 @@ test('[MQTT5 3.3.2-5] [MQTT5 3.3.2-6] a stored message that has expired is not d
   await publisher.publish('expiry/x', '3', { qos: 1 });
   // Expired by the clock that nobody can drive from outside: the one of nats-server.
   await eventually(() => performance.now() - started > 3_100, 'the first interval');
-  await device.connect(port(1));
+  await device.connect(nodes.portOf(1));
   await device.waitFor(2);
   assert.deepEqual(device.numbers(), [2, 3]);
   const [kept, plain] = device.arrivals;
   assert.ok(kept !== undefined && plain !== undefined);
   assert.ok((kept.expirySeconds ?? 0) <= 597 && (kept.expirySeconds ?? 0) >= 590, `${kept.expirySeconds} s are left`);
   assert.equal(plain.expirySeconds, undefined);
-  assert.equal(await edges[1]?.metric('supermq_messages_dropped_total{cause="expired"}'), 1);
+  assert.equal(await nodes.edge(1).metric('supermq_messages_dropped_total{cause="expired"}'), 1);
   await Promise.all([device.forget(), publisher.forget()]);
 });

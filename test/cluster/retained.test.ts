@@ -2,38 +2,25 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { connect as connectNats, type NatsConnection } from 'nats';
+import { EdgeNodes, startEdge } from '../support/edge-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { startNatsCluster } from '../support/nats-cluster.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
+import { startNatsServer } from '../support/nats-server.ts';
 import { range, SessionClient } from '../support/session-client.ts';
 
 const STREAM = 'SMQ_RETAINED';
 
-let nats: NatsServerProcess;
-let edges: EdgeProcess[];
+let nodes: EdgeNodes;
 let application: NatsConnection;
 
 before(async () => {
-  nats = await startNatsServer();
-  edges = await Promise.all([0, 1, 2].map(() => startEdge(nats.url)));
-  application = await connectNats({ servers: nats.url });
+  nodes = await EdgeNodes.start(3);
+  application = await connectNats({ servers: nodes.nats.url });
 });
 after(async () => {
   await application.close();
-  await Promise.all(edges.map((edge) => edge.stop()));
-  await nats.stop();
+  await nodes.stop();
 });
-
-function startEdge(servers: string, env: Record<string, string> = {}): Promise<EdgeProcess> {
-  return EdgeProcess.start({ SUPERMQ_NATS_SERVERS: servers, ...env });
-}
-
-function port(index: number): number {
-  const edge = edges[index];
-  assert.ok(edge !== undefined);
-  return edge.tcp;
-}
 
 let clients = 0;
 
@@ -55,18 +42,20 @@ async function retained(
 const retain = { retain: true } as const;
 
 test('[MQTT5 3.3.1-5] [MQTT5 3.3.1-9] [MQTT5 3.3.1-6] kept on one node, found on the others, removed on a third', async () => {
-  const publishers = await Promise.all([0, 1, 2].map((index) => SessionClient.connect(port(index), `keeper-${index}`)));
+  const publishers = await Promise.all(
+    [0, 1, 2].map((index) => SessionClient.connect(nodes.portOf(index), `keeper-${index}`)),
+  );
   const [first, second, third] = publishers;
   for (const qos of [0, 1, 2] as const) {
     await first?.publish(`across/${qos}`, '1', { ...retain, qos: 1 });
     await second?.publish(`across/${qos}`, '2', { ...retain, qos });
   }
   // Of QoS 0 nothing tells when it is stored.
-  await eventually(async () => (await retained(port(2), 'across/0', 1)).get('across/0') === 2, 'QoS 0');
-  assert.deepEqual((await retained(port(2), 'across/+', 3)).size, 3);
-  assert.deepEqual([...(await retained(port(0), 'across/2', 1, 2))], [['across/2', 2]]);
+  await eventually(async () => (await retained(nodes.portOf(2), 'across/0', 1)).get('across/0') === 2, 'QoS 0');
+  assert.deepEqual((await retained(nodes.portOf(2), 'across/+', 3)).size, 3);
+  assert.deepEqual([...(await retained(nodes.portOf(0), 'across/2', 1, 2))], [['across/2', 2]]);
   await third?.publish('across/1', '', retain);
-  const left = await retained(port(1), 'across/#', 2);
+  const left = await retained(nodes.portOf(1), 'across/#', 2);
   assert.deepEqual([...left.keys()].sort(), ['across/0', 'across/2']);
   for (const client of publishers) await client.forget();
 });
@@ -74,9 +63,11 @@ test('[MQTT5 3.3.1-5] [MQTT5 3.3.1-9] [MQTT5 3.3.1-6] kept on one node, found on
 test('two nodes that write the same topics at the same time agree with each other and with what was live', async () => {
   const TOPICS = 10;
   const ROUNDS = 60;
-  const live = await SessionClient.connect(port(2), 'agree-live');
+  const live = await SessionClient.connect(nodes.portOf(2), 'agree-live');
   await live.subscribe('agree/#', 1);
-  const writers = await Promise.all([0, 1].map((index) => SessionClient.connect(port(index), `agree-${index}`)));
+  const writers = await Promise.all(
+    [0, 1].map((index) => SessionClient.connect(nodes.portOf(index), `agree-${index}`)),
+  );
   await Promise.all(
     writers.map(async (writer, index) => {
       for (let round = 0; round < ROUNDS; round++) {
@@ -90,18 +81,18 @@ test('two nodes that write the same topics at the same time agree with each othe
   );
   await eventually(() => live.arrivals.length === TOPICS * ROUNDS * 2, 'everything live');
   const last = new Map(live.arrivals.map(({ number, topic }) => [topic, number]));
-  assert.deepEqual(sorted(await retained(port(0), 'agree/+', TOPICS)), sorted(last));
+  assert.deepEqual(sorted(await retained(nodes.portOf(0), 'agree/+', TOPICS)), sorted(last));
   for (const client of [live, ...writers]) await client.forget();
 });
 
 test('the publisher’s node killed between log and retained store, many times: what was acknowledged is what is found', async () => {
   const TOPICS = 20;
-  const live = await SessionClient.connect(port(2), 'kill-live');
+  const live = await SessionClient.connect(nodes.portOf(2), 'kill-live');
   await live.subscribe('kill/#', 2);
   const acknowledged = new Map<string, number>();
   let number = 0;
   for (let round = 0; round < 5; round++) {
-    const victim = await startEdge(nats.url);
+    const victim = await startEdge(nodes.nats.url);
     const publisher = await SessionClient.connect(victim.tcp, 'kill-publisher', { clean: true });
     const publishing = Promise.allSettled(
       range(TOPICS).map(async (index) => {
@@ -119,7 +110,7 @@ test('the publisher’s node killed between log and retained store, many times: 
     await victim.kill();
     await publishing;
   }
-  const found = await retained(port(0), 'kill/+', TOPICS);
+  const found = await retained(nodes.portOf(0), 'kill/+', TOPICS);
   for (const [topic, last] of acknowledged)
     assert.ok((found.get(topic) ?? 0) >= last, `${topic}: ${found.get(topic)} ${last}`);
   await live.forget();
@@ -145,10 +136,10 @@ test('[MQTT5 3.3.1-5] every node and NATS killed and started again: everything i
 
 test('a subscriber’s node killed while retained messages are on their way: they all come on another node, QoS 2 once', async () => {
   const COUNT = 600;
-  const publisher = await SessionClient.connect(port(0), 'due-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(0), 'due-publisher');
   for (const index of range(COUNT)) await publisher.publish(`due/${index}`, String(index), { ...retain, qos: 2 });
   for (const qos of [1, 2] as const) {
-    const victim = await startEdge(nats.url);
+    const victim = await startEdge(nodes.nats.url);
     const client = await SessionClient.connect(victim.tcp, `due-${qos}`, { receiveMaximum: 20 });
     client.arrived = () => {
       if (client.arrivals.length === 350) void victim.kill();
@@ -156,7 +147,7 @@ test('a subscriber’s node killed while retained messages are on their way: the
     await client.subscribe('due/#', qos);
     await client.closed;
     client.arrived = () => {};
-    await client.connect(port(1), { receiveMaximum: 20 });
+    await client.connect(nodes.portOf(1), { receiveMaximum: 20 });
     assert.ok(client.sessionPresent);
     await client.waitFor(COUNT);
     if (qos === 2) assert.equal(client.arrivals.length, COUNT, 'none twice');
@@ -170,25 +161,25 @@ test('a subscriber’s node killed while retained messages are on their way: the
 });
 
 test('a NATS application reads what is retained, writes it and removes it', async () => {
-  const publisher = await SessionClient.connect(port(0), 'application-publisher');
+  const publisher = await SessionClient.connect(nodes.portOf(0), 'application-publisher');
   await publisher.publish('app/a.b', '1', retain);
   const manager = await application.jetstreamManager();
   const stored = await manager.streams.getMessage(STREAM, { last_by_subj: '$SMQ.retained.app.a//b' });
   assert.equal(Buffer.from(stored.data).toString(), '1');
   await application.jetstream().publish('$SMQ.retained.app.own', '7');
-  assert.deepEqual(sorted(await retained(port(1), 'app/+', 2)), [
+  assert.deepEqual(sorted(await retained(nodes.portOf(1), 'app/+', 2)), [
     ['app/a.b', 1],
     ['app/own', 7],
   ]);
   // A client's later message takes the place of an application's, and the other way round.
   await publisher.publish('app/own', '8', retain);
-  assert.equal((await retained(port(2), 'app/own', 1)).get('app/own'), 8);
+  assert.equal((await retained(nodes.portOf(2), 'app/own', 1)).get('app/own'), 8);
   await application.jetstream().publish('$SMQ.retained.app.own', '9');
-  assert.equal((await retained(port(2), 'app/own', 1)).get('app/own'), 9);
+  assert.equal((await retained(nodes.portOf(2), 'app/own', 1)).get('app/own'), 9);
   await publisher.publish('app/own', '10', retain);
-  assert.equal((await retained(port(2), 'app/own', 1)).get('app/own'), 10);
+  assert.equal((await retained(nodes.portOf(2), 'app/own', 1)).get('app/own'), 10);
   await application.jetstream().publish('$SMQ.retained.app.own', '');
-  assert.deepEqual([...(await retained(port(1), 'app/#', 1)).keys()], ['app/a.b']);
+  assert.deepEqual([...(await retained(nodes.portOf(1), 'app/#', 1)).keys()], ['app/a.b']);
   await publisher.forget();
 });
 
@@ -212,12 +203,12 @@ test('the log made anew: what is retained from then on takes its place, whatever
 });
 
 test('a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
-  const publisher = await SessionClient.connect(port(0), 'burst-publisher', { expiry: 0 });
+  const publisher = await SessionClient.connect(nodes.portOf(0), 'burst-publisher', { expiry: 0 });
   for (const round of range(30)) {
     const topic = `burst/${round}`;
     await publisher.publish(topic, '0', retain);
     const burst = Promise.all(range(41, 1).map((number) => publisher.publish(topic, String(number), retain)));
-    const client = await SessionClient.connect(port(1), `burst-${round}`, { expiry: 0 });
+    const client = await SessionClient.connect(nodes.portOf(1), `burst-${round}`, { expiry: 0 });
     await client.subscribe(topic, 1);
     await burst;
     await eventually(

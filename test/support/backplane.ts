@@ -1,10 +1,10 @@
 /** The NATS backplane of a node without the node: for contract tests. */
 import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
-import type { LogEvents } from '../../src/broker/ports.ts';
+import type { Backplane, LogEvents } from '../../src/broker/ports.ts';
 import { systemClock } from '../../src/clock.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
-import { type Backplane, connectNatsBackplane, type NatsBackplaneOptions } from '../../src/nats/backplane.ts';
+import { connectNatsBackplane, type NatsBackplaneOptions } from '../../src/nats/backplane.ts';
 import { natsSettings } from './nats-settings.ts';
 
 const silent: LogEvents = { gap() {} };

@@ -6,8 +6,9 @@ import { type Counters, makeCounters } from '../../src/counters.ts';
 import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
 import { parseFilter } from '../../src/mqtt/topic.ts';
 import { Feeds } from '../../src/session/feeds.ts';
+import type { Outlet } from '../../src/session/outlet.ts';
 import type { SessionRecord } from '../../src/session/record.ts';
-import { type Outlet, Session } from '../../src/session/session.ts';
+import { Session } from '../../src/session/session.ts';
 import { FakeLog } from './fake-log.ts';
 
 /** What a client has got. */

@@ -7,6 +7,7 @@ import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
 import { WriteBatch } from '../../src/connection/write-batch.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
+import { eternalLease } from '../../src/embedded/backplane.ts';
 import { EmbeddedBus } from '../../src/embedded/bus.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
 import { EmbeddedRetainedStore } from '../../src/embedded/retained-store.ts';
@@ -89,15 +90,7 @@ export async function startWiredNode({
   const counters = makeCounters();
   const log = new FakeLog();
   const store = new FakeStore(clock);
-  const lease = {
-    incarnation: 'wired',
-    deadline: Number.POSITIVE_INFINITY,
-    isSettled: false,
-    isAlive: async () => true,
-    elect: async () => false,
-    lead: async () => false,
-    release: async () => {},
-  };
+  const lease = eternalLease('wired');
   const nothing = (): void => {};
   const retained = new EmbeddedRetainedStore({ clock });
   const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });

@@ -1,0 +1,190 @@
+/**
+ * How a session is opened at CONNECT: what the store has of the client is read, Clean Start decides, and a record with this node as its owner
+ * takes its place by compare-and-swap. Whoever loses that race looks again. Wills that an earlier owner has left are settled before the client
+ * has its CONNACK.
+ */
+import { randomBytes } from 'node:crypto';
+import type { MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
+import type { Counters } from '../counters.ts';
+import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { fitRecord, stateFor } from './fit-record.ts';
+import type { Outlet } from './outlet.ts';
+import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import type { Session } from './session.ts';
+import type { Wills } from './wills.ts';
+
+/** Owners that race for one session: each failure means that another one has won. */
+const CLAIM_ATTEMPTS = 5;
+/** Owners of earlier wills that a record remembers. */
+const MAXIMUM_WILLS = 8;
+
+export interface OpenRequest {
+  readonly clientId: string;
+  readonly version: ProtocolVersion;
+  readonly cleanStart: boolean;
+  /** As granted; 0 = ends with the connection. */
+  readonly expirySeconds: number;
+  readonly hasWill: boolean;
+  readonly receiveMaximum: number;
+  readonly outlet: Outlet;
+  /** Another node has the session now. */
+  readonly fenced: () => void;
+  /** A subscription has all its retained messages. */
+  readonly retainedRead: (text: string) => void;
+  /** The connection has ended meanwhile: its session is no longer its own to open. */
+  readonly isGone: () => boolean;
+}
+
+export interface OpenedSession {
+  /** Undefined: nothing is kept, and a session is made when it is needed (`Sessions.begin`). */
+  readonly session: Session | undefined;
+  /** Session Present. [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] */
+  readonly isPresent: boolean;
+  /** Revision of a record that says where the will of a session lies that ends with its connection. */
+  readonly noteRevision?: number;
+}
+
+/** What makes a session this one and no other: see {@link SessionRecord}. */
+export interface SessionIdentity {
+  readonly uid: string;
+  readonly epoch: number;
+  readonly logIdentity: string;
+}
+
+/** What the store had of the client. */
+interface Before {
+  readonly revision: number;
+  readonly found: SessionRecord | undefined;
+  /** What is resumed of it. */
+  readonly previous: SessionRecord | undefined;
+}
+
+export interface OpeningOptions {
+  readonly log: MessageLog;
+  readonly store: SessionStore;
+  readonly lease: NodeLease;
+  readonly wills: Wills;
+  readonly counters: Counters;
+  /** A session of this node, which is ended by one of the next two. */
+  readonly make: (request: OpenRequest, identity: SessionIdentity) => Session;
+  readonly close: (session: Session) => Promise<void>;
+  readonly abandon: (session: Session) => void;
+}
+
+export class Opening {
+  readonly #options: OpeningOptions;
+
+  constructor(options: OpeningOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The session of a client that connects, in the order that CONNECT needs: what there was, the decision of Clean Start, and the
+   * record with this node as its owner, stored. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6]
+   */
+  async open(request: OpenRequest): Promise<OpenedSession> {
+    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+      const opened = await this.#tryOnce(request, await this.#look(request));
+      if (opened !== undefined) return opened;
+    }
+    throw new Error('the session changes its owner all the time');
+  }
+
+  async #look({ cleanStart, clientId, isGone }: OpenRequest): Promise<Before> {
+    const { record, revision } = await this.#options.store.load(clientId);
+    if (isGone()) throw new Error('the connection has ended');
+    const found = record === undefined ? undefined : decodeRecord(record);
+    // One without expiry has ended with its connection, and was left by a node that died.
+    const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
+    return { revision, found, previous };
+  }
+
+  /** Undefined, here and below: somebody else wrote first. */
+  async #tryOnce(request: OpenRequest, before: Before): Promise<OpenedSession | undefined> {
+    const { clientId, expirySeconds, hasWill } = request;
+    const { store, wills } = this.#options;
+    if (before.previous !== undefined || expirySeconds > 0) return this.#claim(request, before);
+    if (hasWill) {
+      const noteRevision = await this.#note(request, before);
+      return noteRevision === undefined ? undefined : { session: undefined, isPresent: false, noteRevision };
+    }
+    const { found, revision } = before;
+    await wills.settleEarlier(found?.wills ?? [], clientId, false);
+    const isGone = found === undefined || (await store.remove(clientId, revision));
+    return isGone ? { session: undefined, isPresent: false } : undefined;
+  }
+
+  async #claim(request: OpenRequest, before: Before): Promise<OpenedSession | undefined> {
+    const { clientId, fenced } = request;
+    const { found, previous } = before;
+    const { abandon, close, counters, store, wills } = this.#options;
+    const session = await this.#makeFrom(request, before);
+    const revision = await store
+      .save(clientId, encodeRecord(session.snapshot(0)), before.revision, 0)
+      .catch((error: unknown) => {
+        abandon(session);
+        throw error;
+      });
+    if (revision === undefined) {
+      abandon(session);
+      return undefined;
+    }
+    if (previous !== undefined) counters.sessionsResumed++;
+    session.keep(
+      new RecordKeeper({ store, clientId, revision, fenced, snapshot: (writes) => session.snapshot(writes) }),
+    );
+    try {
+      await wills.settleEarlier(found?.wills ?? [], clientId, previous !== undefined);
+    } catch (error) {
+      await close(session);
+      throw error;
+    }
+    session.wills = this.#willOwners(request, undefined);
+    return { session, isPresent: previous !== undefined };
+  }
+
+  async #makeFrom(request: OpenRequest, { found, previous }: Before): Promise<Session> {
+    const { counters, log, make } = this.#options;
+    const state = await stateFor(log, previous);
+    const uid = previous?.uid ?? newUid();
+    const session = make(request, { uid, epoch: (found?.epoch ?? 0) + 1, logIdentity: state.identity });
+    if (previous !== undefined) session.restore(fitRecord(previous, state, counters));
+    session.wills = this.#willOwners(request, found);
+    return session;
+  }
+
+  /** A session that ends with its connection, and has a will: its record only says where that lies. */
+  async #note(request: OpenRequest, { found, revision }: Before): Promise<number | undefined> {
+    const { clientId } = request;
+    const { lease, store, wills } = this.#options;
+    const record: SessionRecord = {
+      clientId,
+      uid: newUid(),
+      epoch: (found?.epoch ?? 0) + 1,
+      owner: lease.incarnation,
+      writes: 0,
+      expirySeconds: 0,
+      wills: this.#willOwners(request, found),
+      log: '',
+      subscriptions: [],
+      outbound: [],
+      done: [],
+      inbound: [],
+    };
+    const written = await store.save(clientId, encodeRecord(record), revision, 0);
+    if (written !== undefined) await wills.settleEarlier(found?.wills ?? [], clientId, false);
+    return written;
+  }
+
+  /** Where wills of the client may lie while it connects: those that were left, and the one that is stored next. */
+  #willOwners({ hasWill }: OpenRequest, found: SessionRecord | undefined): string[] {
+    const owners = new Set(found?.wills ?? []);
+    if (hasWill) owners.add(this.#options.wills.owner);
+    return [...owners].slice(-MAXIMUM_WILLS);
+  }
+}
+
+export function newUid(): string {
+  return randomBytes(9).toString('base64url');
+}
