@@ -309,7 +309,7 @@ const limits: readonly Option[] = [
     'LIMITS_MAX_KEEP_ALIVE_SECONDS',
     integer(0, 65_535, 'seconds'),
     0,
-    'Longest keep alive, enforced with Server Keep Alive; 0 = what the client wants.',
+    'Longest keep alive of MQTT 5 clients, which hear of it as Server Keep Alive; 0 = what the client wants.',
   ),
   option(
     'limits.maxSessionExpirySeconds',
