@@ -7,6 +7,8 @@
 export interface DropCounters {
   /** A published topic lies behind the walls (`$…`, `_INBOX`). */
   forbiddenTopic: number;
+  /** Said to be UTF-8 and was not; QoS 1 and 2. */
+  payloadInvalid: number;
   /** The bus was disconnected. */
   busDisconnected: number;
   /** The message and its properties are larger than the bus carries now. */
@@ -123,6 +125,7 @@ export function makeCounters(): Counters {
     leasesLost: 0,
     dropped: {
       forbiddenTopic: 0,
+      payloadInvalid: 0,
       busDisconnected: 0,
       tooLargeForBus: 0,
       notMqtt: 0,

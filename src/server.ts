@@ -12,6 +12,7 @@ import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
+import { availableCapabilities } from './connection/capabilities.ts';
 import { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
@@ -19,7 +20,7 @@ import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { makeEmbeddedBackplane } from './embedded/backplane.ts';
 import { openListeners } from './listeners.ts';
-import { Reason } from './mqtt/reason.ts';
+import { Reason, RedirectError } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
 import { makeNodeSessions } from './node-sessions.ts';
 import type { Sessions } from './session/sessions.ts';
@@ -27,6 +28,8 @@ import type { Listener, Transport } from './transport/listener.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
 const LEASES_PER_GROUP_ACK_WAIT = 2;
+/** How long a stopping node waits for the CONNECT of a network connection that is open already, to redirect its client. */
+const CONNECT_GRACE_MILLISECONDS = 1_000;
 
 export interface ServerOptions {
   readonly config: Config;
@@ -40,7 +43,10 @@ export interface RunningServer {
   /** Bound ports by listener name (tcp, tls, ws, wss); http when it is on. */
   readonly ports: Readonly<Record<string, number>>;
   readonly counters: Counters;
-  /** Not ready → no new connections → DISCONNECT 0x8B to everybody → NATS and HTTP closed. A second call waits for the first. */
+  /**
+   * Not ready → no new connections → DISCONNECT to everybody, 0x8B or, with `drain.serverReference`, 0x9C or 0x9D → NATS and HTTP closed.
+   * A second call waits for the first.
+   */
   stop(): Promise<void>;
 }
 
@@ -78,6 +84,8 @@ class Node implements RunningServer {
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
   #isServing = false;
+  /** False: what a listener still had to hand over when it closed is let go. */
+  #acceptsConnections = true;
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -117,8 +125,7 @@ class Node implements RunningServer {
   /** Clients are told, sessions written, messages under way settled; what NATS does not answer in time is left as it is. */
   async #drain(milliseconds: number): Promise<void> {
     const { clock, log } = this.#options;
-    const drained = this.#connections
-      .closeAll(Reason.serverShuttingDown)
+    const drained = this.#goodbye()
       .then(() => this.#backplane?.log?.settleAll(milliseconds))
       .then(() => true);
     const late = new Promise<boolean>((resolve) => clock.after(milliseconds, () => resolve(false)));
@@ -127,6 +134,18 @@ class Node implements RunningServer {
     if (!(await Promise.race([drained, late])))
       log.warn({ event: 'node.drainCut' }, 'Stopping without an answer of NATS for every session and message');
     clearInterval(alive);
+  }
+
+  /** With another server to go to, those are told too that have not sent CONNECT yet. MQTT5 section 4.11 */
+  async #goodbye(): Promise<void> {
+    const { permanent, serverReference } = this.#options.config.drain;
+    if (serverReference.length > 0) {
+      const reason = permanent ? Reason.serverMoved : Reason.useAnotherServer;
+      const redirect = new RedirectError(reason, serverReference.join(' '));
+      await this.#connections.drain(redirect, CONNECT_GRACE_MILLISECONDS);
+    }
+    this.#acceptsConnections = false;
+    await this.#connections.closeAll(Reason.serverShuttingDown);
   }
 
   async #startAdmin(): Promise<void> {
@@ -267,10 +286,13 @@ class Node implements RunningServer {
     const delivery = new Delivery(this.counters, this.#writes.flush);
     const subscriptions = new Subscriptions(bus, delivery, backplane.groups !== undefined);
     this.#subscriptions = subscriptions;
-    const publisher = new Publisher(bus, this.counters, backplane.retained);
+    const capabilities = availableCapabilities(config.mqtt, backplane.log !== undefined);
+    const retained = capabilities.retainAvailable ? backplane.retained : undefined;
+    const publisher = new Publisher(bus, this.counters, retained);
     const sessions = this.#makeSessions(backplane, publisher);
     this.#sessions = sessions;
     return {
+      capabilities,
       clock,
       log,
       bus,
@@ -315,6 +337,7 @@ class Node implements RunningServer {
   }
 
   #accept(transport: Transport, context: NodeContext): void {
+    if (!this.#acceptsConnections) return transport.destroy();
     this.counters.connectionsAccepted++;
     const connection = new Connection(transport, context);
     this.#connections.add(connection);

@@ -73,6 +73,7 @@ const counterHelp = {
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
+  payloadInvalid: 'payload_invalid',
   busDisconnected: 'bus_disconnected',
   tooLargeForBus: 'too_large_for_bus',
   notMqtt: 'not_mqtt',

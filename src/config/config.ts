@@ -6,7 +6,15 @@ export interface Config {
   readonly workers: number;
   readonly leaseSeconds: number;
   readonly drainSeconds: number;
+  readonly drain: { readonly serverReference: readonly string[]; readonly permanent: boolean };
   readonly mqtt: {
+    readonly maximumQos: 0 | 1 | 2;
+    readonly retainAvailable: boolean;
+    readonly wildcardSubscriptions: boolean;
+    readonly subscriptionIdentifiers: boolean;
+    readonly sharedSubscriptions: boolean;
+    readonly responseInformation: string;
+    readonly checkPayloadFormat: boolean;
     readonly tcp: { readonly host: string; readonly port: number };
     readonly tls: { readonly port: number };
     readonly ws: { readonly port: number; readonly path: string };

@@ -4,7 +4,13 @@ import type { Config } from './config.ts';
 
 /** Empty when all options go together. */
 export function findConflicts(config: Config): string[] {
-  return [...listenerConflicts(config), ...natsConflicts(config), ...groupConflicts(config), ...fileConflicts(config)];
+  return [
+    ...listenerConflicts(config),
+    ...natsConflicts(config),
+    ...groupConflicts(config),
+    ...drainConflicts(config),
+    ...fileConflicts(config),
+  ];
 }
 
 /** A lease, and twice that for what a silent node holds (`ackWaitSeconds` in server.ts). */
@@ -17,6 +23,16 @@ function groupConflicts({ groups, leaseSeconds }: Config): string[] {
   return [
     `groups.retentionSeconds is ${groups.retentionSeconds}, but a message of a group can stay with a dead node for ${least} seconds (three times leaseSeconds): set it to ${least} or more.`,
   ];
+}
+
+/** MQTT 5 has all servers in one string. */
+const MAXIMUM_REFERENCE_BYTES = 65_535;
+
+function drainConflicts({ drain: { permanent, serverReference } }: Config): string[] {
+  if (permanent && serverReference.length === 0)
+    return ['drain.permanent is true without drain.serverReference: name the servers that clients are to use.'];
+  if (Buffer.byteLength(serverReference.join(' ')) <= MAXIMUM_REFERENCE_BYTES) return [];
+  return [`drain.serverReference is longer than ${MAXIMUM_REFERENCE_BYTES} bytes: name fewer servers.`];
 }
 
 function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[] {

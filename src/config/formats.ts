@@ -65,6 +65,24 @@ export const subjectPrefix: Format<string> = text(
 /** Absolute path of a URL. */
 export const urlPath: Format<string> = text('a path that starts with /', /^\/[\w\-./~%]*$/);
 
+/** Other servers as MQTT 5 names them (section 4.11): a host, or an address with colons in square brackets, and perhaps a port. */
+export const serverReferences: Format<readonly string[]> = {
+  allowed: 'a list of host or host:port (IPv6 addresses in square brackets), separated by commas in the environment',
+  read(value) {
+    if (value === '') return [];
+    const entries = typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value;
+    if (!Array.isArray(entries)) return fail();
+    return entries.map((entry) => (isServerReference(entry) ? entry : fail()));
+  },
+};
+
+function isServerReference(entry: unknown): entry is string {
+  if (typeof entry !== 'string') return false;
+  const found = /^(?:\[[^\]\s]{1,255}\]|[^\s:[\]]{1,255})(?::(?<port>\d{1,5}))?$/.exec(entry);
+  const port = Number(found?.groups?.['port'] ?? 1);
+  return found !== null && port >= 1 && port <= 65_535;
+}
+
 /** A list in YAML, comma-separated text in the environment. An empty entry is a mistake: it would silently mean fewer servers. */
 export const natsServers: Format<readonly string[]> = {
   allowed:

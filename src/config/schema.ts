@@ -10,6 +10,7 @@ import {
   integer,
   natsServers,
   port,
+  serverReferences,
   subjectPrefix,
   text,
   urlPath,
@@ -90,6 +91,9 @@ const listeners: readonly Option[] = [
   option('mqtt.ws.port', 'MQTT_WS_PORT', port, 8083, 'MQTT over WebSocket.'),
   option('mqtt.ws.path', 'MQTT_WS_PATH', urlPath, '/mqtt', 'Path of WebSocket requests, for both WebSocket listeners.'),
   option('mqtt.wss.port', 'MQTT_WSS_PORT', port, 0, 'MQTT over WebSocket with TLS (8084 by custom).'),
+];
+
+const tlsAndHttp: readonly Option[] = [
   option('tls.cert', 'TLS_CERT', file, '', 'PEM file with the certificate chain of the TLS listeners.'),
   option('tls.key', 'TLS_KEY', file, '', 'PEM file with the private key of the TLS listeners.'),
   option(
@@ -107,6 +111,52 @@ const listeners: readonly Option[] = [
     'Address of /healthz, /readyz and /metrics.',
   ),
   option('http.port', 'HTTP_PORT', port, 11883, 'Port of /healthz, /readyz and /metrics.'),
+];
+
+const capabilities: readonly Option[] = [
+  option(
+    'mqtt.maximumQos',
+    'MQTT_MAXIMUM_QOS',
+    integer(0, 2),
+    2,
+    'Highest QoS that clients may publish with, and that subscriptions are granted.',
+  ),
+  option('mqtt.retainAvailable', 'MQTT_RETAIN_AVAILABLE', boolean, true, 'Offer retained messages.'),
+  option(
+    'mqtt.wildcardSubscriptions',
+    'MQTT_WILDCARD_SUBSCRIPTIONS',
+    boolean,
+    true,
+    'Offer subscriptions with `+` and `#`.',
+  ),
+  option(
+    'mqtt.subscriptionIdentifiers',
+    'MQTT_SUBSCRIPTION_IDENTIFIERS',
+    boolean,
+    true,
+    'Offer subscription identifiers.',
+  ),
+  option(
+    'mqtt.sharedSubscriptions',
+    'MQTT_SHARED_SUBSCRIPTIONS',
+    boolean,
+    true,
+    'Offer consumer groups, `$share` and `$g`.',
+  ),
+  option(
+    'mqtt.responseInformation',
+    'MQTT_RESPONSE_INFORMATION',
+    text('a topic without + and #, in which %c stands for the client id, or empty', /^[^+#\0]*$/),
+    '',
+    'Response Information for MQTT 5 clients that ask for it, `%c` stands for the client id; empty = none.',
+  ),
+  option(
+    'mqtt.checkPayloadFormat',
+    'MQTT_CHECK_PAYLOAD_FORMAT',
+    boolean,
+    false,
+    'Refuse a message whose Payload Format Indicator says UTF-8 and whose payload is not (0x99).',
+  ),
 ];
 
 const nats: readonly Option[] = [
@@ -205,6 +255,23 @@ const nats: readonly Option[] = [
   ),
 ];
 
+const drain: readonly Option[] = [
+  option(
+    'drain.serverReference',
+    'DRAIN_SERVER_REFERENCE',
+    serverReferences,
+    [],
+    'Servers (`host` or `host:port`) that a stopping node sends its MQTT 5 clients to; empty = it only says that it stops.',
+  ),
+  option(
+    'drain.permanent',
+    'DRAIN_PERMANENT',
+    boolean,
+    false,
+    'The servers of `drain.serverReference` are to be used for good (0x9D), not only this time (0x9C).',
+  ),
+];
+
 const groups: readonly Option[] = [
   option(
     'groups.retentionSeconds',
@@ -242,7 +309,7 @@ const limits: readonly Option[] = [
     'LIMITS_MAX_KEEP_ALIVE_SECONDS',
     integer(0, 65_535, 'seconds'),
     0,
-    'Longest keep alive, enforced with Server Keep Alive; 0 = what the client wants.',
+    'Longest keep alive of MQTT 5 clients, which hear of it as Server Keep Alive; 0 = what the client wants.',
   ),
   option(
     'limits.maxSessionExpirySeconds',
@@ -310,4 +377,13 @@ const limits: readonly Option[] = [
 ];
 
 /** All options, in the order in which the documentation shows them. */
-export const schema: readonly Option[] = [...node, ...listeners, ...nats, ...groups, ...limits];
+export const schema: readonly Option[] = [
+  ...node,
+  ...drain,
+  ...listeners,
+  ...capabilities,
+  ...tlsAndHttp,
+  ...nats,
+  ...groups,
+  ...limits,
+];

@@ -6,16 +6,20 @@ import { randomUUID } from 'node:crypto';
 import type { Claim } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
-import { MqttError, Reason } from '../mqtt/reason.ts';
+import { MqttError, Reason, RedirectError } from '../mqtt/reason.ts';
 import { UnsupportedVersionError } from '../mqtt/validate.ts';
 import type { Session } from '../session/session.ts';
 import type { OpenedSession } from '../session/sessions.ts';
 import { acceptWill } from '../session/will.ts';
+import { announced, responseInformationFor } from './capabilities.ts';
 import type { Connection } from './connection.ts';
 
 /** Works a CONNECT through; rejects with an MqttError for a refusal. */
 export async function acceptConnect(connection: Connection, packet: ConnectPacket): Promise<void> {
   const { node, sender } = connection;
+  sender.hasProperties = packet.version === 5;
+  sender.maximumPacketSize = packet.maximumPacketSize;
+  node.connections.checkAccepts();
   if (packet.authenticationMethod !== undefined) {
     throw new MqttError(Reason.badAuthenticationMethod, 'authentication methods are not supported'); // [MQTT5 4.12.0-1]
   }
@@ -24,8 +28,6 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) node.sessions?.wills.check(will);
-  sender.hasProperties = packet.version === 5;
-  sender.maximumPacketSize = packet.maximumPacketSize;
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
   connection.will = will;
   const accepting = accept(connection, packet, clientId, claim);
@@ -83,10 +85,10 @@ interface Accepted {
 function finishConnect(connection: Connection, packet: ConnectPacket, { claim, clientId, opened }: Accepted): void {
   const { node } = connection;
   const session = opened?.session;
-  const keepAliveSeconds = enforcedKeepAlive(packet.keepAliveSeconds, node.limits.maximumKeepAliveSeconds);
+  const keepAliveSeconds = enforcedKeepAlive(packet, node.limits.maximumKeepAliveSeconds);
   const sessionPresent = opened?.isPresent === true;
   const options = connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent });
-  const connack = encodeConnack(packet.version, options);
+  const connack = encodeConnack(packet.version, options, packet.maximumPacketSize);
   node.counters.connectsAccepted++;
   if (session !== undefined) restoreSubscriptions(connection, session);
   connection.send(connack);
@@ -142,7 +144,9 @@ export function refuseConnect(connection: Connection, error: MqttError): void {
 function refusalOf(connection: Connection, error: MqttError): Buffer | undefined {
   if (error instanceof UnsupportedVersionError) return encodeUnsupportedVersion(error.level); // [MQTT5 3.1.2-2] [MQTT311 3.1.2-2]
   const version = connection.requestedVersion;
-  return version === undefined ? undefined : encodeConnackRefusal(version, error.reason, error.message);
+  if (version === undefined) return undefined;
+  const reference = error instanceof RedirectError ? error.serverReference : undefined;
+  return encodeConnackRefusal(version, error.reason, error.message, connection.sender.maximumPacketSize, reference);
 }
 
 /** @throws MqttError 0x85 for an id that is refused */
@@ -158,9 +162,9 @@ function settleClientId(packet: ConnectPacket, maximumBytes: number): string {
   return `auto-${randomUUID()}`; // [MQTT5 3.1.3-6] [MQTT311 3.1.3-6]
 }
 
-/** [MQTT5 3.2.2-21] 0 means never, and is above every limit. */
-function enforcedKeepAlive(requested: number, maximum: number): number {
-  if (maximum === 0) return requested;
+/** 0 means never, and is above every limit. MQTT 3.x cannot hear of another value than its own. [MQTT5 3.2.2-21] [MQTT5 3.2.2-22] */
+function enforcedKeepAlive({ keepAliveSeconds: requested, version }: ConnectPacket, maximum: number): number {
+  if (maximum === 0 || version !== 5) return requested;
   return requested === 0 || requested > maximum ? maximum : requested;
 }
 
@@ -175,18 +179,19 @@ function connackOf(
   packet: ConnectPacket,
   { clientId, keepAliveSeconds, sessionPresent }: Settled,
 ): ConnackOptions {
-  const { bus, limits, sessions } = connection.node;
+  const { bus, capabilities, limits } = connection.node;
   const expiry = grantedExpiry(connection, packet);
+  // [MQTT5 3.1.2-28]
+  const response = packet.requestResponseInformation ? responseInformationFor(clientId, capabilities) : undefined;
   return {
     sessionPresent,
-    // [MQTT5 3.2.2-9]
-    ...(sessions === undefined
-      ? { maximumQoS: 0 as const, retainAvailable: false }
-      : { receiveMaximum: limits.receiveMaximum }),
+    ...announced(capabilities),
+    ...(capabilities.maximumQos === 0 ? {} : { receiveMaximum: limits.receiveMaximum }),
     maximumPacketSize: Math.min(limits.maximumPacketSize, bus.maximumPacketSize()),
     topicAliasMaximum: limits.topicAliasMaximum,
     ...(packet.sessionExpirySeconds === expiry ? {} : { sessionExpirySeconds: expiry }),
     ...(packet.clientId === '' ? { assignedClientId: clientId } : {}), // [MQTT5 3.1.3-7]
     ...(keepAliveSeconds === packet.keepAliveSeconds ? {} : { serverKeepAliveSeconds: keepAliveSeconds }),
+    ...(response === undefined ? {} : { responseInformation: response }),
   };
 }

@@ -9,7 +9,7 @@ import type { Claim } from '../broker/ports.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import { MqttError, Reason, type ReasonCode, RedirectError } from '../mqtt/reason.ts';
 import type { Session } from '../session/session.ts';
 import { publishWill, type Will } from '../session/will.ts';
 import type { HeldWill } from '../session/wills.ts';
@@ -255,6 +255,11 @@ export class Connection implements TransportEvents {
     if (this.#state !== 'closed') this.#closeWith(reason, undefined);
   }
 
+  /** Ends the connection in words of ours, before CONNACK too; the will is published. */
+  refuse(refusal: MqttError): void {
+    if (this.#state !== 'closed') this.#closeWith(refusal.reason, refusal);
+  }
+
   /** DISCONNECT has a Session Expiry Interval of its own. MQTT5 section 3.14.2.2.2 */
   changeExpiry(seconds: number): void {
     if (this.#session !== undefined)
@@ -298,7 +303,8 @@ export class Connection implements TransportEvents {
   }
 
   #encodeDisconnect(reason: ReasonCode, error: MqttError | undefined): Buffer {
-    return encodeDisconnect(reason, error?.message, this.sender.maximumPacketSize);
+    const reference = error instanceof RedirectError ? error.serverReference : undefined;
+    return encodeDisconnect(reason, error?.message, this.sender.maximumPacketSize, reference);
   }
 
   /** The only end of a connection: nothing is read or written after it, and all that it held is given back. */

@@ -1,9 +1,9 @@
 /**
  * All connections of the node: the one sweep that finds those that have been silent for too long, those whose socket is paused until
- * the bus takes messages again, and closing all of them.
+ * the bus takes messages again, and closing all of them, at once or in a drain.
  */
 import type { CancelTimer, Clock } from '../clock.ts';
-import type { ReasonCode } from '../mqtt/reason.ts';
+import type { MqttError, ReasonCode } from '../mqtt/reason.ts';
 import type { Connection } from './connection.ts';
 import { PauseReason } from './pause-reason.ts';
 
@@ -14,9 +14,15 @@ export class Connections {
   readonly #all = new Set<Connection>();
   readonly #paused = new Set<Connection>();
   readonly #stopSweep: CancelTimer;
+  readonly #clock: Clock;
   #connectedCount = 0;
+  /** Why nobody is accepted any more. */
+  #refusal: MqttError | undefined;
+  /** Called when the last connection is gone. */
+  #emptied: (() => void) | undefined;
 
   constructor(clock: Clock) {
+    this.#clock = clock;
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => {
       const now = clock.now();
       for (const connection of this.#all) connection.checkSilence(now);
@@ -45,6 +51,12 @@ export class Connections {
     this.#all.delete(connection);
     this.#paused.delete(connection);
     if (wasConnected) this.#connectedCount--;
+    if (this.#all.size === 0) this.#emptied?.();
+  }
+
+  /** @throws MqttError in a drain: the client is refused with it */
+  checkAccepts(): void {
+    if (this.#refusal !== undefined) throw this.#refusal;
   }
 
   /** Stops reading from a publisher until {@link resumeAll}. */
@@ -65,6 +77,29 @@ export class Connections {
     const closing = [...this.#all];
     for (const connection of closing) connection.close(reason);
     await Promise.all(closing.map(({ ended }) => ended));
+  }
+
+  /**
+   * Nobody is served from now on: clients are told so with `refusal`. Connections whose CONNECT has not come yet hear of it with their
+   * CONNACK if it comes within `graceMilliseconds`. Resolves when that time is over or nobody is left, and all sessions are written.
+   */
+  async drain(refusal: MqttError, graceMilliseconds: number): Promise<void> {
+    this.#refusal = refusal;
+    const open = [...this.#all];
+    for (const connection of open) if (connection.state !== 'connecting') connection.refuse(refusal);
+    await Promise.all([...open.map(({ ended }) => ended), this.#empty(graceMilliseconds)]);
+  }
+
+  /** Resolves when no connection is left, or after `milliseconds`. */
+  #empty(milliseconds: number): Promise<void> {
+    if (this.#all.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(milliseconds, resolve);
+      this.#emptied = () => {
+        cancel();
+        resolve();
+      };
+    });
   }
 
   /** Ends the sweep; connections are closed before. */

@@ -6,6 +6,7 @@ import type { Subscriptions } from '../broker/subscriptions.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { Sessions } from '../session/sessions.ts';
+import type { Capabilities } from './capabilities.ts';
 import type { Connections } from './connections.ts';
 import type { WriteBatch } from './write-batch.ts';
 
@@ -27,6 +28,7 @@ export interface ConnectionLimits {
 
 export interface NodeContext {
   readonly limits: ConnectionLimits;
+  readonly capabilities: Capabilities;
   readonly clock: Clock;
   readonly counters: Counters;
   readonly log: Logger;

@@ -12,12 +12,15 @@ import type { InboundPacket } from '../session/inbound.ts';
 import type { Connection } from './connection.ts';
 import { PauseReason } from './pause-reason.ts';
 
+/** Why a message is not stored: clients may not publish there, or it is not the UTF-8 that it says it is. */
+export type Refusal = 'forbidden' | 'payloadInvalid';
+
 /** A PUBLISH of QoS 1 or 2; payload and properties are copies. */
 export interface IncomingPublish {
   readonly packetId: number;
   readonly qos: 1 | 2;
-  /** Undefined: clients may not publish there. */
-  readonly route: Route | undefined;
+  /** Or why there is none. */
+  readonly route: Route | Refusal;
   readonly payload: Buffer;
   readonly extras: Extras;
   readonly expirySeconds: number | undefined;
@@ -27,7 +30,7 @@ export interface IncomingPublish {
 const HELD_BYTES = 1024 * 1024;
 
 /** What the client is told: the log's answer, or one that needs none of it. */
-type Answer = LogOutcome | 'forbidden' | 'idInUse';
+type Answer = LogOutcome | Refusal | 'idInUse';
 
 /** A place in the client's order. */
 interface Place {
@@ -97,7 +100,7 @@ export class Intake {
     if (qos === 2) return this.#takeOnce(publish);
     if (this.#connection.sessionIfMade?.inbound.get(packetId) !== undefined)
       return this.#answerAtOnce(packetId, qos, 'idInUse');
-    if (route === undefined) return this.#answerAtOnce(packetId, qos, 'forbidden');
+    if (typeof route === 'string') return this.#answerAtOnce(packetId, qos, route);
     this.#store(this.#enqueue(publish, route, ''));
   }
 
@@ -108,9 +111,9 @@ export class Intake {
     const known = session.inbound.get(packetId);
     if (known?.state === 'storing') return; // answered when it is stored
     if (known?.state === 'stored') return this.#answerAtOnce(packetId, 2, 'stored');
-    if (route === undefined) {
+    if (typeof route === 'string') {
       session.inbound.release(packetId);
-      return this.#answerAtOnce(packetId, 2, 'forbidden');
+      return this.#answerAtOnce(packetId, 2, route);
     }
     if (known !== undefined) return this.#recover(known, publish, route);
     const { feeds, log } = sessionsOf(this.#connection);
@@ -159,7 +162,9 @@ export class Intake {
 
   /** In its turn: behind what the log has not answered yet. */
   #answerAtOnce(packetId: number, qos: 1 | 2, answer: Answer): void {
-    if (answer === 'forbidden') this.#connection.node.counters.dropped.forbiddenTopic++;
+    const { dropped } = this.#connection.node.counters;
+    if (answer === 'forbidden') dropped.forbiddenTopic++;
+    else if (answer === 'payloadInvalid') dropped.payloadInvalid++;
     this.#waiting.push({ packetId, qos, answer, heldBytes: 0 });
     if (this.#waiting.length - this.#answered >= this.#maximum) this.#pause();
     this.#answerSettled();
@@ -240,6 +245,8 @@ export class Intake {
         return Reason.success;
       case 'forbidden': // 3.x gets the answer that it would have got [MQTT311 3.3.5-2]
         return this.#isVersion5 ? Reason.notAuthorized : Reason.success;
+      case 'payloadInvalid':
+        return Reason.payloadFormatInvalid;
       case 'idInUse':
         return Reason.packetIdentifierInUse;
       case 'refused':

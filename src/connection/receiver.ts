@@ -1,8 +1,9 @@
 /**
  * Receiver role (MQTT 5 section 4.3): PUBLISH in. Works on the bytes of the socket chunk: no packet object, the payload a
  * view, and nothing is checked twice while a client stays with a topic. QoS 0 goes to the bus at once, QoS 1 and 2 to the log
- * (intake.ts), if the node has one: CONNACK has said so.
+ * (intake.ts), as far as CONNACK has offered that.
  */
+import { isUtf8 } from 'node:buffer';
 import type { Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import type { Framer } from '../mqtt/framing.ts';
@@ -57,6 +58,8 @@ export class Receiver {
     const properties = scanProperties(reader);
     const route = this.#resolveAlias(properties.topicAlias, buffer, bodyStart, topicEnd);
     const payload = buffer.subarray(reader.position, end);
+    if (properties.payloadFormatIsUtf8 && !this.#isSound(payload))
+      throw new MqttError(Reason.payloadFormatInvalid, 'the payload is not UTF-8'); // [MQTT5 §3.3.2.3.2]
     if ((header & RETAIN) !== 0) return this.#retain(route, payload, properties);
     this.#accept(route, payload, this.#extras(properties.forward, header));
   }
@@ -75,7 +78,9 @@ export class Receiver {
     const forward = properties.forward.length === 0 ? properties.forward : Buffer.from(properties.forward);
     const extras = { properties: forward, retain: (header & RETAIN) !== 0, origin: this.#connection.origin };
     const payload = Buffer.from(buffer.subarray(reader.position, end));
-    this.#connection.intake.take({ packetId, qos, route, payload, extras, expirySeconds });
+    const isSound = !properties.payloadFormatIsUtf8 || this.#isSound(payload);
+    const place = isSound ? (route ?? 'forbidden') : 'payloadInvalid';
+    this.#connection.intake.take({ packetId, qos, route: place, payload, extras, expirySeconds });
   }
 
   #accept(route: Route | undefined, payload: Uint8Array, extras: Extras | undefined): void {
@@ -85,10 +90,15 @@ export class Receiver {
     if (!node.publisher.publish(route, payload, extras)) node.connections.pause(this.#connection);
   }
 
-  /** QoS 0 with RETAIN; without a log it is an ordinary message (of MQTT 3.x: CONNACK has no word for it). */
+  /** Whether a payload that says that it is UTF-8 is, as far as this server looks at all. */
+  #isSound(payload: Buffer): boolean {
+    return !this.#connection.node.capabilities.checkPayloadFormat || isUtf8(payload);
+  }
+
+  /** QoS 0 with RETAIN; where nothing is retained it is an ordinary message (of MQTT 3.x: CONNACK has no word for it). */
   #retain(route: Route | undefined, payload: Uint8Array, { forward, messageExpirySeconds }: PublishProperties): void {
     const { node, origin, retaining } = this.#connection;
-    if (node.sessions === undefined || route === undefined)
+    if (!node.capabilities.retainAvailable || route === undefined)
       return this.#accept(route, payload, this.#extras(forward, RETAIN));
     const extras = { properties: Buffer.from(forward), retain: true, origin };
     retaining.take({ route, payload: Buffer.from(payload), extras, expirySeconds: messageExpirySeconds });
@@ -135,15 +145,16 @@ export class Receiver {
     if (qos === 3) throw malformed('QoS 3'); // [MQTT5 3.3.1-4] [MQTT311 3.3.1-4]
     if (qos === 0 && (header & DUP) !== 0) throw malformed('DUP with QoS 0'); // [MQTT5 3.3.1-2] [MQTT311 3.3.1-2]
     // [MQTT5 3.2.2-11]; a 3.x client cannot be told, and must not take silence or an acknowledgement for storage: it is closed
-    if (this.#connection.node.sessions === undefined)
-      throw new MqttError(Reason.qosNotSupported, `QoS ${qos} above Maximum QoS 0`);
+    const { maximumQos } = this.#connection.node.capabilities;
+    if (qos > maximumQos) throw new MqttError(Reason.qosNotSupported, `QoS ${qos} above Maximum QoS ${maximumQos}`);
     return qos === 2 ? 2 : 1;
   }
 
   #checkRetain(): void {
-    if (this.#connection.node.sessions !== undefined) return;
+    const { capabilities, counters } = this.#connection.node;
+    if (capabilities.retainAvailable) return;
     if (this.#isVersion5) throw new MqttError(Reason.retainNotSupported, 'RETAIN is not available'); // [MQTT5 3.2.2-14]
-    this.#connection.node.counters.retainIgnored++;
+    counters.retainIgnored++;
   }
 }
 

@@ -1,13 +1,15 @@
 /**
  * SUBSCRIBE and UNSUBSCRIBE and their acks. Subscriptions take effect at once; SUBACK goes out when the backplane has
- * confirmed them, for many clients with one round trip, and a durable session has them in its record. Without a log the granted QoS is 0.
+ * confirmed them, for many clients with one round trip, and a durable session has them in its record. The granted QoS is at most
+ * Maximum QoS.
  */
 import { isSubscribeAllowed } from '../broker/walls.ts';
 import { encodeSuback, encodeUnsuback } from '../mqtt/codec.ts';
-import type { SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
-import { type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
+import type { QoS, SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
+import { MqttError, protocolError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import { hasWildcard, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Session } from '../session/session.ts';
+import type { Capabilities } from './capabilities.ts';
 import type { Connection } from './connection.ts';
 import { oweRetained, sendRetained } from './retained.ts';
 
@@ -17,6 +19,7 @@ const HIGHEST_GRANTED = 2;
 const RETRY_MILLISECONDS = 500;
 
 export function subscribe(connection: Connection, packet: SubscribePacket): void {
+  checkOffered(connection, packet);
   connection.pendingSubscribes ??= new Set();
   const { pendingSubscribes } = connection;
   if (pendingSubscribes.has(packet.packetId)) {
@@ -41,6 +44,30 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
     },
     (error: unknown) => connection.fail(error), // closed meanwhile: nothing is left to do
   );
+}
+
+/**
+ * What CONNACK says is not offered ends the connection, in the words of the standard; a 3.x client has not heard of it: see {@link grant}.
+ * [MQTT5 §3.2.2.3.11] [MQTT5 §3.2.2.3.12] [MQTT5 §3.2.2.3.13]
+ */
+function checkOffered({ client, node: { capabilities } }: Connection, packet: SubscribePacket): void {
+  if (client?.version !== 5) return;
+  const { sharedSubscriptions, subscriptionIdentifiers, wildcardSubscriptions } = capabilities;
+  if (!subscriptionIdentifiers && packet.subscriptionIdentifier !== 0)
+    throw new MqttError(Reason.subscriptionIdentifiersNotSupported, 'subscription identifiers are not offered');
+  if (sharedSubscriptions && wildcardSubscriptions) return;
+  for (const { filter } of packet.requests) {
+    const missing = notOffered(parseFilter(filter), capabilities);
+    if (missing !== undefined) throw new MqttError(missing, 'a kind of subscription that is not offered');
+  }
+}
+
+function notOffered(parsed: ParsedFilter | undefined, capabilities: Capabilities): ReasonCode | undefined {
+  if (parsed === undefined) return undefined;
+  if (parsed.group !== undefined && !capabilities.sharedSubscriptions) return Reason.sharedSubscriptionsNotSupported;
+  if (hasWildcard(parsed.filter) && !capabilities.wildcardSubscriptions)
+    return Reason.wildcardSubscriptionsNotSupported;
+  return undefined;
 }
 
 export function unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
@@ -91,9 +118,7 @@ async function beginAtEnd({ node: { sessions } }: Connection, session: Session):
 function answer(connection: Connection, packet: SubscribePacket, codes: readonly number[]): void {
   const version = connection.client?.version;
   if (version === undefined || connection.isClosed) return;
-  // MQTT 3.1.1 knows one failure only. [MQTT311 3.9.3-2]
-  const known = version === 5 ? codes : codes.map((code) => Math.min(code, Reason.unspecifiedError));
-  connection.send(encodeSuback(version, packet.packetId, known)); // [MQTT5 3.8.4-6] [MQTT311 3.8.4-5]
+  connection.send(encodeSuback(version, packet.packetId, codes)); // [MQTT5 3.8.4-6] [MQTT311 3.8.4-5]
 }
 
 /** The SUBACK code of one filter; the subscription is in effect when it is a granted QoS. */
@@ -102,6 +127,8 @@ function grant(connection: Connection, request: SubscriptionRequest, identifier:
   const parsed = parseFilter(request.filter);
   if (parsed === undefined) return Reason.topicFilterInvalid; // [MQTT5 4.7.1-1] [MQTT5 4.8.2-1]
   const { filter, group } = parsed;
+  const missing = notOffered(parsed, node.capabilities);
+  if (missing !== undefined) return missing;
   if (!isSubscribeAllowed(filter)) return Reason.notAuthorized;
   if (!node.bus.carries(filter)) return Reason.quotaExceeded;
   const isNew = subscriptions.get(request.filter) === undefined;
@@ -110,13 +137,14 @@ function grant(connection: Connection, request: SubscriptionRequest, identifier:
   const groups = node.sessions?.groups;
   if (isNew && group !== undefined && groups?.accepts(group, filter) === false) return Reason.quotaExceeded;
   // Without a log of groups, members get stored messages as copies on the bus.
-  const qos = node.sessions === undefined || (group !== undefined && groups === undefined) ? 0 : request.qos;
+  const maximumQos = group !== undefined && groups === undefined ? 0 : node.capabilities.maximumQos; // [MQTT5 3.2.2-10]
+  const qos = Math.min(request.qos, maximumQos) as QoS; // both are 0, 1 or 2
   if (noLocal) subscriber.origin = connection.origin;
   if (!remember(connection, request, parsed, { identifier, qos })) return Reason.quotaExceeded;
   subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
   // [MQTT5 3.3.1-9] [MQTT5 3.3.1-10] [MQTT5 3.3.1-11] [MQTT5 3.8.4-4] [MQTT311 3.3.1-6] [MQTT311 3.8.4-3]; none for groups [MQTT5 §4.8.2]
   const isDue = request.retainHandling === 0 || (request.retainHandling === 1 && isNew);
-  if (isDue && group === undefined && node.sessions !== undefined) oweRetained(connection, request.filter, due);
+  if (isDue && group === undefined && node.capabilities.retainAvailable) oweRetained(connection, request.filter, due);
   return qos;
 }
 

@@ -6,7 +6,7 @@ import type { Framer } from './framing.ts';
 import { PacketType, type ProtocolVersion } from './packet.ts';
 import { checkProperties } from './properties.ts';
 import { Reader } from './reader.ts';
-import { malformed, protocolError, Reason } from './reason.ts';
+import { listedReason, malformed, protocolError, Reason } from './reason.ts';
 
 export type AcknowledgementType = 4 | 5 | 6 | 7;
 
@@ -30,7 +30,8 @@ export function readAcknowledgement(framer: Framer, version: ProtocolVersion, in
   const { bodyStart, buffer, end, header } = framer;
   const type = header >> 4;
   // [MQTT5 3.6.1-1] [MQTT311 3.6.1-1] [MQTT5 2.1.3-1] [MQTT311 2.2.2-2]
-  if ((header & 0x0f) !== (type === PacketType.pubrel ? 2 : 0)) throw malformed('reserved flags of the fixed header');
+  const flags = version === 3 ? header & 0b0111 : header & 0x0f; // MQTT 3.1 marks a PUBREL that comes again with DUP
+  if (flags !== (type === PacketType.pubrel ? 2 : 0)) throw malformed('reserved flags of the fixed header');
   const length = end - bodyStart;
   if (length < 2 || (version !== 5 && length > 2)) throw malformed('length of an acknowledgement');
   into.packetId = (buffer[bodyStart] ?? 0) * 256 + (buffer[bodyStart + 1] ?? 0);
@@ -60,6 +61,6 @@ export function encodeAcknowledgement(
   packet[0] = (type << 4) | (type === PacketType.pubrel ? 2 : 0);
   packet[1] = hasReason ? 3 : 2;
   packet.writeUInt16BE(packetId, 2);
-  if (hasReason) packet[4] = reason;
+  if (hasReason) packet[4] = listedReason(type, reason);
   return packet;
 }

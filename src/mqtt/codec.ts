@@ -31,6 +31,7 @@ import {
   connackReason,
   connackReturnCode,
   disconnectReason,
+  listedReason,
   MqttError,
   malformed,
   protocolError,
@@ -66,7 +67,8 @@ const connackSessionPresent: Buffer = Buffer.from([PacketType.connack << 4, 2, 1
 export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket {
   // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
   if (packetType(frame) !== PacketType.connect) throw protocolError('the first packet is not a CONNECT');
-  const { version, willProperties } = validateConnect(frame, bodyOffset);
+  const { version, flags, flagsAt, willProperties } = validateConnect(frame, bodyOffset);
+  frame[flagsAt] = flags; // mqtt-packet knows nothing of what MQTT 3.1 lets pass
   // A parser keeps the last CONNECT it has read, password included; so this one lives no longer than the call.
   const packet = new PacketParser(version).parse(frame, 'connect');
   const { properties = {}, clean: cleanStart = false } = packet;
@@ -97,6 +99,9 @@ export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket 
  */
 export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, bodyOffset: number): ClientPacket {
   const type = packetType(frame);
+  // MQTT 3.1 marks a request that comes again with DUP.
+  const isRequest = type === PacketType.subscribe || type === PacketType.unsubscribe;
+  if (version === 3 && isRequest) frame[0] = (frame[0] ?? 0) & 0b1111_0111;
   switch (type) {
     case PacketType.subscribe:
       validateSubscribe(version, frame, bodyOffset);
@@ -120,24 +125,32 @@ export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, body
   }
 }
 
-/** CONNACK that accepts a client. [MQTT5 3.1.4-5] [MQTT311 3.1.4-4] */
-export function encodeConnack(version: ProtocolVersion, options: ConnackOptions): Buffer {
+/** CONNACK that accepts a client; Response Information is left out where it would exceed `maximumPacketSize`. [MQTT5 3.1.4-5] [MQTT311 3.1.4-4] */
+export function encodeConnack(
+  version: ProtocolVersion,
+  options: ConnackOptions,
+  maximumPacketSize = Number.POSITIVE_INFINITY,
+): Buffer {
   const { sessionPresent } = options;
   // In MQTT 3.1 that byte is reserved.
   if (version !== 5) return sessionPresent && version === 4 ? connackSessionPresent : connackAccepted;
-  const properties = connackProperties(options);
-  return generate({ cmd: 'connack', reasonCode: 0, sessionPresent, properties }, { protocolVersion: 5 });
+  const { responseInformation, ...needed } = connackProperties(options);
+  const encode = (properties: IConnackPacket['properties']): Buffer =>
+    generate({ cmd: 'connack', reasonCode: 0, sessionPresent, properties } as IConnackPacket, version5);
+  const connack = responseInformation === undefined ? undefined : encode({ ...needed, responseInformation });
+  return connack !== undefined && connack.length <= maximumPacketSize ? connack : encode(needed);
 }
 
 /**
  * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, then the connection is
- * closed without. The reason string is left out where the packet would exceed `maximumPacketSize` (bytes).
+ * closed without. Reason string and server reference are left out where the packet would exceed `maximumPacketSize` (bytes).
  */
 export function encodeConnackRefusal(
   version: number,
   reason: ReasonCode,
   reasonString?: string,
   maximumPacketSize?: number,
+  serverReference?: string,
 ): Buffer | undefined {
   const sessionPresent = false; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
   if (version !== 5) {
@@ -146,7 +159,7 @@ export function encodeConnackRefusal(
     return generate({ cmd: 'connack', returnCode, sessionPresent }, { protocolVersion: version });
   }
   const packet: IConnackPacket = { cmd: 'connack', reasonCode: connackReason(reason), sessionPresent };
-  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.2.2-19]
+  return generateExplained(packet, { reasonString, serverReference }, maximumPacketSize); // [MQTT5 3.2.2-19]
 }
 
 /**
@@ -160,21 +173,28 @@ export function encodeUnsupportedVersion(level: number): Buffer {
   return generate({ cmd: 'connack', reasonCode, sessionPresent }, version5);
 }
 
-/** SUBACK with one code per filter; MQTT 3.x knows one code for all failures. [MQTT5 3.9.3-1] [MQTT311 3.9.3-2] */
+/** SUBACK with one code per filter; MQTT 3.x knows one code for all failures. [MQTT5 3.9.3-1] [MQTT5 3.9.3-2] [MQTT311 3.9.3-2] */
 export function encodeSuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
-  const granted = codes.map((code) => (version === 5 || code < 0x80 ? code : 0x80));
+  // MQTT 3.1 has no code for a failure; 0x80 is what its servers send, and a grant would be a lie.
+  const granted = codes.map((code) => (version === 5 ? listedReason(PacketType.suback, code) : Math.min(code, 0x80)));
   return generate({ cmd: 'suback', messageId: packetId, granted }, { protocolVersion: version });
 }
 
 /** UNSUBACK with one code per filter, which MQTT 3.x leaves out. [MQTT5 3.11.3-1] [MQTT311 3.10.4-5] */
 export function encodeUnsuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
-  return generate({ cmd: 'unsuback', messageId: packetId, granted: [...codes] }, { protocolVersion: version });
+  const granted = codes.map((code) => listedReason(PacketType.unsuback, code)); // [MQTT5 3.11.3-2]
+  return generate({ cmd: 'unsuback', messageId: packetId, granted }, { protocolVersion: version });
 }
 
-/** DISCONNECT of MQTT 5; the reason string is left out where the packet would exceed `maximumPacketSize` (bytes). */
-export function encodeDisconnect(reason: ReasonCode, reasonString?: string, maximumPacketSize?: number): Buffer {
+/** DISCONNECT of MQTT 5; reason string and server reference are left out where the packet would exceed `maximumPacketSize` (bytes). */
+export function encodeDisconnect(
+  reason: ReasonCode,
+  reasonString?: string,
+  maximumPacketSize?: number,
+  serverReference?: string,
+): Buffer {
   const packet: IDisconnectPacket = { cmd: 'disconnect', reasonCode: disconnectReason(reason) };
-  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.14.2-3]
+  return generateExplained(packet, { reasonString, serverReference }, maximumPacketSize); // [MQTT5 3.14.2-3]
 }
 
 const version311 = { protocolVersion: 4 };
@@ -303,14 +323,21 @@ function connackProperties(options: ConnackOptions): NonNullable<IConnackPacket[
   return properties;
 }
 
-/** The packet with the reason string, or without it if it does not fit into the packet or the property. */
+interface Explanation {
+  readonly reasonString: string | undefined;
+  readonly serverReference: string | undefined;
+}
+
+/** The packet with as much of the explanation as fits into it: the server reference is worth more than the reason string. */
 function generateExplained(
   packet: IConnackPacket | IDisconnectPacket,
-  reasonString = '',
+  { reasonString, serverReference }: Explanation,
   maximumPacketSize = Number.POSITIVE_INFINITY,
 ): Buffer {
-  if (reasonString !== '' && Buffer.byteLength(reasonString) <= 0xffff) {
-    const explained = generate({ ...packet, properties: { reasonString } }, version5);
+  for (const properties of [{ serverReference, reasonString }, { serverReference }, { reasonString }]) {
+    const said = Object.entries(properties).filter(([, text]) => text !== undefined && text !== '');
+    if (said.length === 0 || said.some(([, text]) => Buffer.byteLength(text ?? '') > 0xffff)) continue;
+    const explained = generate({ ...packet, properties: Object.fromEntries(said) }, version5);
     if (explained.length <= maximumPacketSize) return explained;
   }
   return generate(packet, version5);

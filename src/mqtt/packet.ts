@@ -114,4 +114,8 @@ export interface ConnackOptions {
   readonly assignedClientId?: string;
   readonly topicAliasMaximum?: number;
   readonly serverKeepAliveSeconds?: number;
+  readonly wildcardSubscriptionAvailable?: boolean;
+  readonly subscriptionIdentifiersAvailable?: boolean;
+  readonly sharedSubscriptionAvailable?: boolean;
+  readonly responseInformation?: string;
 }

@@ -24,6 +24,10 @@ export class UnsupportedVersionError extends MqttError {
 /** What validation of a CONNECT finds and mqtt-packet would lose. */
 export interface ConnectOutline {
   readonly version: ProtocolVersion;
+  /** The connect flags that hold: MQTT 3.1 lets some pass that mean nothing. */
+  readonly flags: number;
+  /** Where they are in the frame. */
+  readonly flagsAt: number;
   readonly willProperties: WillProperties | undefined;
 }
 
@@ -45,19 +49,23 @@ export function validateConnect(frame: Buffer, bodyOffset: number): ConnectOutli
   checkHeaderFlags(frame, 0);
   const reader = new Reader(frame, bodyOffset, frame.length);
   const version = readVersion(reader);
-  const flags = reader.uint8();
+  const flagsAt = reader.position;
+  let flags = reader.uint8();
+  if (version === 3) flags = meaningfulFlags(flags);
   checkConnectFlags(flags, version);
   reader.uint16(); // Keep Alive
   if (version === 5) checkProperties(reader, PacketType.connect);
   // The fields that follow must be those announced, in this order. [MQTT5 3.1.3-1] [MQTT311 3.1.3-1]
   reader.skipString(); // client id [MQTT5 3.1.3-4] [MQTT311 3.1.3-4]
   const willProperties = (flags & connectFlag.will) !== 0 ? checkWill(reader, version) : undefined;
+  if (version === 3 && reader.isAtEnd) flags &= ~(connectFlag.username | connectFlag.password);
   // [MQTT5 3.1.2-16] [MQTT5 3.1.2-17] [MQTT311 3.1.2-18] [MQTT311 3.1.2-19]
   if ((flags & connectFlag.username) !== 0) reader.skipString(); // [MQTT5 3.1.3-12] [MQTT311 3.1.3-11]
+  if (version === 3 && reader.isAtEnd) flags &= ~connectFlag.password;
   // [MQTT5 3.1.2-18] [MQTT5 3.1.2-19] [MQTT311 3.1.2-20] [MQTT311 3.1.2-21]
   if ((flags & connectFlag.password) !== 0) reader.skipBinary();
   reader.expectEnd();
-  return { version, willProperties };
+  return { version, flags, flagsAt, willProperties };
 }
 
 /** Checks a whole SUBSCRIBE. */
@@ -150,6 +158,12 @@ function readVersion(reader: Reader): ProtocolVersion {
   }
   if (level !== 4 && level !== 5) throw new UnsupportedVersionError(level);
   return level;
+}
+
+/** MQTT 3.1: bit 0 is unused, will flags count with a will only. A user name or password may be announced and missing. */
+function meaningfulFlags(flags: number): number {
+  const unused = (flags & connectFlag.will) === 0 ? connectFlag.willQos | connectFlag.willRetain : 0;
+  return flags & ~(connectFlag.reserved | unused);
 }
 
 function checkConnectFlags(flags: number, version: ProtocolVersion): void {

@@ -2,6 +2,7 @@
  * A will: checked when its client connects, and the one way on which it is published, by whatever node and for whatever reason. When
  * that is due is decided in wills.ts, for clients of dead nodes in will-handover.ts. [MQTT5 3.1.2-8] [MQTT311 3.1.2-8]
  */
+import { isUtf8 } from 'node:buffer';
 import type { LogOutcome, LogPublish, MessageLog, Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import type { ProtocolVersion, QoS, WillDefinition } from '../mqtt/packet.ts';
@@ -20,6 +21,14 @@ export interface Will {
   readonly delaySeconds: number;
 }
 
+/** What of the server's capabilities concerns wills. */
+export interface WillCapabilities {
+  readonly maximumQos: QoS;
+  readonly retainAvailable: boolean;
+  /** A payload that says that it is UTF-8 has to be. */
+  readonly checkPayloadFormat: boolean;
+}
+
 /** What wills need of their node. */
 export interface WillPlaces {
   readonly publisher: {
@@ -32,22 +41,28 @@ export interface WillPlaces {
 }
 
 /**
- * Checks a will against what this server offers. MQTT 3.x has no way to hear of Maximum QoS 0 or Retain Available 0: its will
- * is published at QoS 0 and not stored.
- * @throws MqttError 0x9B, 0x9A (MQTT 5 only), 0x87 for a topic that clients may not publish to, 0x90 for one that cannot be carried
+ * Checks a will against what this server offers. MQTT 3.x has no way to hear of Maximum QoS or Retain Available: its will
+ * is published at what is offered.
+ * @throws MqttError 0x9B, 0x9A, 0x99 (MQTT 5 only), 0x87 for a topic that clients may not publish to, 0x90 for one that cannot be carried
  */
 export function acceptWill(
   definition: WillDefinition,
   version: ProtocolVersion,
-  { publisher, sessions }: WillPlaces,
+  { capabilities, publisher }: WillPlaces & { readonly capabilities: WillCapabilities },
 ): Will {
-  if (version === 5 && definition.qos > 0 && sessions === undefined)
-    throw new MqttError(Reason.qosNotSupported, 'Will QoS above Maximum QoS 0'); // [MQTT5 3.2.2-12]
-  if (version === 5 && definition.retain && sessions === undefined)
+  const { payload, properties, qos, retain } = definition;
+  const { checkPayloadFormat, maximumQos, retainAvailable } = capabilities;
+  if (version === 5 && qos > maximumQos)
+    throw new MqttError(Reason.qosNotSupported, `Will QoS above Maximum QoS ${maximumQos}`); // [MQTT5 3.2.2-12]
+  if (version === 5 && retain && !retainAvailable)
     throw new MqttError(Reason.retainNotSupported, 'Will Retain is not available'); // [MQTT5 3.2.2-13]
   const route = publisher.route(definition.topic);
   if (route === undefined) throw new MqttError(Reason.notAuthorized, 'will topic that clients may not publish to');
-  return makeWill(route, { ...definition, qos: sessions === undefined ? 0 : definition.qos });
+  // MQTT5 section 3.1.3.2.3
+  if (checkPayloadFormat && scanPublishProperties(properties, 0, properties.length).payloadFormatIsUtf8)
+    if (!isUtf8(payload)) throw new MqttError(Reason.payloadFormatInvalid, 'the payload of the will is not UTF-8');
+  const granted = Math.min(qos, maximumQos) as QoS; // both are 0, 1 or 2
+  return makeWill(route, { ...definition, qos: granted, retain: retain && retainAvailable });
 }
 
 /** What a will publishes, as CONNECT says it and as the store has it. */

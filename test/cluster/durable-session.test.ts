@@ -7,6 +7,7 @@ import { EdgeNodes, startEdge } from '../support/edge-nodes.ts';
 import { eventually } from '../support/eventually.ts';
 import { freeze } from '../support/freeze.ts';
 import { poll } from '../support/poll.ts';
+import { RawClient } from '../support/raw-client.ts';
 import { type Arrival, publishNumbers, range, SessionClient } from '../support/session-client.ts';
 
 const LOG = 'SMQ_LOG';
@@ -18,6 +19,7 @@ interface SessionRecord {
   readonly owner: string;
   readonly outbound: readonly unknown[];
   readonly done: readonly number[];
+  readonly expirySeconds: number;
 }
 
 let nodes: EdgeNodes;
@@ -73,6 +75,30 @@ test('[MQTT5 3.1.2-5] [MQTT5 4.1.0-1] [MQTT5 4.1.0-2] a session that subscribed 
     );
     await Promise.all([subscriber.forget(), publisher.forget()]);
   }
+});
+
+test('[MQTT5 §3.14.2.2.2] the Session Expiry Interval of DISCONNECT is the stored one, whatever node looks at it', async () => {
+  const clientId = 'leaves';
+  const fields = { version: 5 as const, clientId, clean: false, properties: { sessionExpiryInterval: 600 } };
+  const leave = async (index: number, seconds: number | undefined, isPresent: boolean): Promise<void> => {
+    const client = await RawClient.connect(nodes.portOf(index), fields);
+    assert.equal(client.connack.sessionPresent, isPresent);
+    await client.subscribe({ topic: 'leaves', qos: 1 });
+    await client.end(seconds);
+  };
+  const storedSeconds = async (): Promise<number | undefined> => (await recordOf(clientId))?.expirySeconds;
+  await leave(0, 1_000, false);
+  await eventually(async () => (await storedSeconds()) === 1_000);
+  await leave(1, undefined, true);
+  await eventually(async () => (await storedSeconds()) === 600);
+  await leave(2, 0xffff_ffff, true);
+  await eventually(async () => (await storedSeconds()) === 604_800, 'the limit of the server');
+  await leave(0, 2, true);
+  await eventually(async () => (await storedSeconds()) === 2);
+  await eventually(async () => (await recordOf(clientId)) === undefined, 'the store forgets it');
+  await leave(1, 100, false);
+  await leave(2, 0, true);
+  await leave(0, 0, false);
 });
 
 test('a backlog of messages so large that a page of the log holds fewer than the window comes whole', async () => {

@@ -374,6 +374,28 @@ test('MQTT5 section 3.14.2.2.2: from 0 to anything else is 0x82, and no session 
   assert.equal(await isPresent(fields), false);
 });
 
+testEmbedded('[MQTT5 §3.14.2.2.2] DISCONNECT with 0xFFFFFFFF: for ever, or as long as the limit allows', async () => {
+  const shifted = new ShiftedClock();
+  const strict = await startDeployment({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: '20' }, shifted);
+  for (const [on, time, isKept] of [
+    [node, clock, true],
+    [strict, shifted, false],
+  ] as const) {
+    const fields = durable(5, { sessionExpiryInterval: 5 });
+    const leave = async (seconds: number): Promise<boolean> => {
+      const client = await RawClient.connect(on.tcp, { keepalive: 0, ...fields });
+      await client.end(seconds);
+      return client.connack.sessionPresent;
+    };
+    await leave(NEVER);
+    time.pass(19);
+    assert.equal(await leave(NEVER), true);
+    time.pass(21);
+    assert.equal(await leave(0), isKept);
+  }
+  await strict.stop();
+});
+
 testEmbedded('MQTT5 section 3.2.2.3.2: an expiry above the limit is replaced, and CONNACK says so', async () => {
   const shifted = new ShiftedClock();
   const strict = await startDeployment({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: '20' }, shifted);

@@ -320,6 +320,17 @@ test('MQTT5 section 3.14.2.2.2: DISCONNECT 0x04 with another Session Expiry Inte
   await assertPublished(topic);
 });
 
+test('[MQTT5 §3.14.2.2.2] DISCONNECT 0x00 with a Session Expiry Interval after 0 in CONNECT is no valid one: 0x82, and the will is published', async () => {
+  const topic = anyTopic();
+  const client = await connect({ topic, delaySeconds: 50, expirySeconds: 0 });
+  client.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 10 } });
+  assert.equal(await client.closingReason(), 0x82);
+  await assertPublished(topic);
+  const polite = await connect({ topic: anyTopic(), expirySeconds: 0 });
+  await polite.end(0);
+  await assertNotPublished();
+});
+
 testEmbedded('[MQTT5 3.1.2-10] DISCONNECT discards a will that has a delay', async () => {
   const client = await connect({ topic: anyTopic(), delaySeconds: 5, expirySeconds: 100 });
   await client.end();

@@ -3,6 +3,7 @@ import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
 import { Subscriptions } from '../../src/broker/subscriptions.ts';
+import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
 import { WriteBatch } from '../../src/connection/write-batch.ts';
@@ -73,6 +74,7 @@ export interface WiredNode {
   readonly log: FakeLog;
   readonly store: FakeStore;
   readonly sessions: Sessions;
+  readonly connections: Connections;
   readonly counters: Counters;
   stop(): Promise<void>;
 }
@@ -111,6 +113,7 @@ export async function startWiredNode({
   const writes = new WriteBatch();
   const connections = new Connections(clock);
   const context = {
+    capabilities: allCapabilities,
     clock,
     counters,
     bus,
@@ -148,5 +151,5 @@ export async function startWiredNode({
     sessions.stop();
     await wills.stop();
   };
-  return { tcp: listener.port, log, store, sessions, counters, stop };
+  return { tcp: listener.port, log, store, sessions, connections, counters, stop };
 }

@@ -60,6 +60,16 @@ test('config - the environment wins over the file, the file over the defaults; e
   assert.deepEqual(loadConfig({ env: { SUPERMQ_CONFIG: file } }).nats.servers, ['nats://a:4222']);
 });
 
+test('config - server references are hosts, with a port or without', () => {
+  const env = {
+    SUPERMQ_DRAIN_SERVER_REFERENCE: 'a.example, b:1883 ,[::1],[fe80::1]:65535',
+    SUPERMQ_DRAIN_PERMANENT: 'true',
+  };
+  const { drain } = loadConfig({ env });
+  assert.deepEqual(drain, { serverReference: ['a.example', 'b:1883', '[::1]', '[fe80::1]:65535'], permanent: true });
+  assert.deepEqual(loadConfig({ env: {} }).drain, { serverReference: [], permanent: false });
+});
+
 test('config - the result cannot be changed', () => {
   const config = loadConfig({ env: {} });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.nats) && Object.isFrozen(config.nats.tls));
@@ -119,6 +129,26 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
       { env: { SUPERMQ_NATS_CREDS_FILE: '/tmp' } },
       /nats\.credsFile is \/tmp, which cannot be read/,
     ],
+    ['QoS 3', { env: { SUPERMQ_MQTT_MAXIMUM_QOS: '3' } }, /mqtt\.maximumQos .* must be a whole number from 0 to 2/],
+    [
+      'wildcard in Response Information',
+      { env: { SUPERMQ_MQTT_RESPONSE_INFORMATION: 'a/+' } },
+      /mqtt\.responseInformation .* "a\/\+", but must be a topic without \+ and #/,
+    ],
+    [
+      'white space in a server reference',
+      { file: yaml('drain:\n  serverReference: [a b]') },
+      /drain\.serverReference .* must be a list of host or host:port/,
+    ],
+    ['port 0 in a server reference', { env: { SUPERMQ_DRAIN_SERVER_REFERENCE: 'a:0' } }, /drain\.serverReference/],
+    ['bare IPv6 address', { env: { SUPERMQ_DRAIN_SERVER_REFERENCE: '::1' } }, /drain\.serverReference/],
+    ['empty server reference', { env: { SUPERMQ_DRAIN_SERVER_REFERENCE: 'a,' } }, /drain\.serverReference/],
+    [
+      'too many server references',
+      { file: yaml(`drain:\n  serverReference: [${Array.from({ length: 300 }, () => 'x'.repeat(255)).join(', ')}]`) },
+      /drain\.serverReference is longer than 65535 bytes/,
+    ],
+    ['moved, but not where to', { env: { SUPERMQ_DRAIN_PERMANENT: 'true' } }, /^drain\.permanent is true without/],
     ['no mapping', { file: yaml('- 1') }, /must contain keys and values/],
     ['missing file', { file: '/does/not/exist.yaml' }, /cannot be read: .*ENOENT/],
     [
