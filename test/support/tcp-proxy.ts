@@ -1,6 +1,7 @@
 /** A TCP proxy on loopback between a node and NATS: the link that a test cuts, and mends again. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { joinSockets, portOf } from './join-sockets.ts';
 import { reset } from './reset.ts';
 
 export class TcpProxy {
@@ -21,9 +22,7 @@ export class TcpProxy {
   static async start(target: number): Promise<TcpProxy> {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('A TCP server has no port');
-    return new TcpProxy(server, address.port, target);
+    return new TcpProxy(server, portOf(server), target);
   }
 
   /** Connections that go through now. */
@@ -58,26 +57,8 @@ export class TcpProxy {
       return;
     }
     const outer = connect({ port: this.#target, host: '127.0.0.1', noDelay: true });
-    inner.setNoDelay(true);
     const pair = [inner, outer] as const;
     this.#pairs.add(pair);
-    const end = (): void => {
-      this.#pairs.delete(pair);
-      inner.destroy();
-      outer.destroy();
-    };
-    for (const [from, to] of [
-      [inner, outer],
-      [outer, inner],
-    ] as const) {
-      from.on('data', (chunk) => {
-        if (to.write(chunk)) return;
-        from.pause();
-        to.once('drain', () => from.resume());
-      });
-      // A reset is what the test asked for; `close` follows.
-      from.on('error', () => {});
-      from.on('close', end);
-    }
+    joinSockets(inner, outer, () => this.#pairs.delete(pair));
   }
 }
