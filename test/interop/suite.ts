@@ -22,9 +22,9 @@ function combinations(): Combination[] {
 }
 
 function isFor({ library, version }: Combination): (scenario: Scenario) => boolean {
-  return ({ isNew, needs = [], unless }) =>
+  return ({ needs = [], unless, versions }) =>
     !(unless !== undefined && library.features.includes(unless)) &&
-    (isNew === undefined || version === '5') &&
+    (versions?.includes(version) ?? true) &&
     needs.every((feature) => library.features.includes(feature));
 }
 
@@ -39,9 +39,9 @@ export function interoperability(title: string, start: () => Promise<Place>, cho
       place = await start();
     });
     after(async () => {
+      clearInterval(alive);
       await endPython();
       await place.stop();
-      clearInterval(alive);
     });
     const trial = async (combination: Combination): Promise<Trial> =>
       new Trial(combination, await place.entrance(), ++trials);

@@ -72,7 +72,7 @@ export interface Library {
   connect(options: ConnectOptions): Promise<Client>;
 }
 
-const PATIENCE_MILLISECONDS = 20_000;
+const PATIENCE_MILLISECONDS = 60_000;
 
 /** The messages that a client has got, in order. */
 export class Inbox {
