@@ -4,7 +4,13 @@ import type { Config } from './config.ts';
 
 /** Empty when all options go together. */
 export function findConflicts(config: Config): string[] {
-  return [...listenerConflicts(config), ...natsConflicts(config), ...groupConflicts(config), ...fileConflicts(config)];
+  return [
+    ...listenerConflicts(config),
+    ...authConflicts(config),
+    ...natsConflicts(config),
+    ...groupConflicts(config),
+    ...fileConflicts(config),
+  ];
 }
 
 /** A lease, and twice that for what a silent node holds (`ackWaitSeconds` in server.ts). */
@@ -62,6 +68,13 @@ function portConflicts({ http, mqtt, workers }: Pick<Config, 'http' | 'mqtt' | '
   return problems;
 }
 
+function authConflicts({ auth }: Config): string[] {
+  if (!auth.scram.required || auth.scram.file !== '') return [];
+  return [
+    'auth.scram.required is true without auth.scram.file: name the file with the users, or nobody could connect.',
+  ];
+}
+
 function natsConflicts({ nats }: Config): string[] {
   const problems: string[] = [];
   const ways = {
@@ -80,11 +93,12 @@ function natsConflicts({ nats }: Config): string[] {
   return problems;
 }
 
-function fileConflicts({ nats, tls }: Config): string[] {
+function fileConflicts({ auth, nats, tls }: Config): string[] {
   const files = {
     'tls.cert': tls.cert,
     'tls.key': tls.key,
     'tls.ca': tls.ca,
+    'auth.scram.file': auth.scram.file,
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,
     'nats.tls.ca': nats.tls.ca,

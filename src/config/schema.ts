@@ -109,6 +109,23 @@ const listeners: readonly Option[] = [
   option('http.port', 'HTTP_PORT', port, 11883, 'Port of /healthz, /readyz and /metrics.'),
 ];
 
+const auth: readonly Option[] = [
+  option(
+    'auth.scram.file',
+    'AUTH_SCRAM_FILE',
+    file,
+    '',
+    'File with the users of SCRAM-SHA-256 (MQTT 5), one per line as `supermq scram-user` makes them; read again when it changes.',
+  ),
+  option(
+    'auth.scram.required',
+    'AUTH_SCRAM_REQUIRED',
+    boolean,
+    false,
+    'Refuse clients that do not authenticate with SCRAM-SHA-256, which includes all of MQTT 3.x.',
+  ),
+];
+
 const nats: readonly Option[] = [
   option(
     'nats.servers',
@@ -310,4 +327,4 @@ const limits: readonly Option[] = [
 ];
 
 /** All options, in the order in which the documentation shows them. */
-export const schema: readonly Option[] = [...node, ...listeners, ...nats, ...groups, ...limits];
+export const schema: readonly Option[] = [...node, ...listeners, ...auth, ...nats, ...groups, ...limits];

@@ -94,6 +94,7 @@ export interface AuthPacket {
   readonly cmd: 'auth';
   readonly reasonCode: number;
   readonly authenticationMethod: string | undefined;
+  readonly authenticationData: Buffer | undefined;
 }
 
 export interface PingreqPacket {
@@ -114,4 +115,6 @@ export interface ConnackOptions {
   readonly assignedClientId?: string;
   readonly topicAliasMaximum?: number;
   readonly serverKeepAliveSeconds?: number;
+  readonly authenticationMethod?: string;
+  readonly authenticationData?: Buffer;
 }
