@@ -77,7 +77,7 @@ export function parseUserLine(line: string): readonly [name: string, credentials
   const [, nameText = '', iterationsText = '', saltText = '', storedText = '', serverText = ''] = match ?? [];
   const [salt, storedKey, serverKey] = [saltText, storedText, serverText].map(decodeBase64);
   if (salt === undefined || storedKey?.length !== KEY_BYTES || serverKey?.length !== KEY_BYTES)
-    throw new ScramError(`is not ${FORMAT} in base64`);
+    throw new ScramError(`is not ${FORMAT} with salt and keys in base64`);
   const name = saslprep(nameText);
   if (name === undefined) throw new ScramError('has a name with characters that are not allowed');
   const iterations = Number(iterationsText);
