@@ -73,9 +73,7 @@ test('MQTT.js hears that a wrong password is refused', async () => {
 test('scram-user says in a sentence what is wrong, and ends with 2', () => {
   for (const [args, input, says] of [
     [['js'], '', /no password on standard input/],
-    [['js'], '\n', /password must have at least one character/],
     [['#js'], 'x', /name must have/],
-    [[], 'x', /needs the name of one user/],
     [['a', 'b'], 'x', /needs the name of one user/],
   ] as const) {
     assert.throws(
