@@ -2,6 +2,8 @@
 /** Process entry: command line, signals, exit codes; nothing else. Exit code 1: cannot start or go on, 2: wrong configuration. */
 import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { makeUserLine, ScramError } from './auth/scram-credentials.ts';
 import { systemClock } from './clock.ts';
 import { readCommandLine } from './config/command-line.ts';
 import { type Config, ConfigError } from './config/config.ts';
@@ -17,12 +19,27 @@ function main(): void {
   try {
     const command = readCommandLine(process.argv.slice(2), version);
     if (command.kind === 'print') process.stdout.write(command.text);
+    else if (command.kind === 'scram-user') printScramUser(command.name).catch(misused);
     else run(command.config);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exit(2);
+    misused(error);
   }
+}
+
+function misused(error: unknown): void {
+  if (!(error instanceof ConfigError || error instanceof ScramError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(2);
+}
+
+/** The password is the first line of standard input: an argument would be seen by every process of the machine. */
+async function printScramUser(name: string): Promise<void> {
+  if (process.stdin.isTTY) process.stderr.write('Password: ');
+  for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
+    process.stdout.write(`${makeUserLine(name, line)}\n`);
+    return;
+  }
+  throw new ScramError('There is no password on standard input.');
 }
 
 function run(config: Config): void {

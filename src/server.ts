@@ -6,6 +6,9 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type AdminServer, startAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
+import { type Authenticator, noAuthenticator } from './auth/authenticator.ts';
+import { scramAuthenticator } from './auth/scram.ts';
+import { openScramFile, type ScramFile } from './auth/scram-file.ts';
 import { Delivery } from './broker/deliver.ts';
 import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
@@ -80,6 +83,7 @@ class Node implements RunningServer {
   #sessions: Sessions | undefined;
   #backplane: Backplane | undefined;
   #admin: AdminServer | undefined;
+  #scramFile: ScramFile | undefined;
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
@@ -93,10 +97,11 @@ class Node implements RunningServer {
   }
 
   async start(signal: AbortSignal): Promise<void> {
+    const authenticator = this.#makeAuthenticator();
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
-    await this.#listen(this.#makeContext(backplane));
+    await this.#listen(this.#makeContext(backplane, authenticator));
     this.#isServing = true;
     this.#options.log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
   }
@@ -114,6 +119,7 @@ class Node implements RunningServer {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await this.#drain(deadline - clock.now());
     this.#connections.stop();
+    this.#scramFile?.close();
     this.#stopHandover?.();
     this.#sessions?.stop();
     await this.#sessions?.wills.stop();
@@ -146,6 +152,23 @@ class Node implements RunningServer {
     }
     this.#acceptsConnections = false;
     await this.#connections.closeAll(Reason.serverShuttingDown);
+  }
+
+  /** @throws ScramError for a file of users that cannot be used */
+  #makeAuthenticator(): Authenticator {
+    const { clock, config, log } = this.#options;
+    const { file: path, required: requiresMethod } = config.auth.scram;
+    if (path === '') return noAuthenticator;
+    const scramFile = openScramFile({
+      path,
+      clock,
+      changed: () => log.info({ event: 'auth.usersChanged', users: users.count }, 'The users of SCRAM were read again'),
+      refused: (err) =>
+        log.warn({ event: 'auth.usersRefused', err }, 'The changed users of SCRAM cannot be used: the old ones stay'),
+    });
+    this.#scramFile = scramFile;
+    const { users } = scramFile;
+    return scramAuthenticator({ users, requiresMethod });
   }
 
   async #startAdmin(): Promise<void> {
@@ -279,7 +302,7 @@ class Node implements RunningServer {
     return made?.sessions;
   }
 
-  #makeContext(backplane: Backplane): NodeContext {
+  #makeContext(backplane: Backplane, authenticator: Authenticator): NodeContext {
     const { bus, cluster } = backplane;
     const { clock, config, log } = this.#options;
     const { limits } = config;
@@ -302,6 +325,7 @@ class Node implements RunningServer {
       counters: this.counters,
       connections: this.#connections,
       writes: this.#writes,
+      authenticator,
       publisher,
       limits: {
         maximumPacketSize: limits.maxPacketBytes,

@@ -7,14 +7,18 @@ import { environmentHelp, printConfig } from './reference.ts';
 /** What the command line asks for. */
 export type Command =
   | { readonly kind: 'run'; readonly config: Config }
-  | { readonly kind: 'print'; readonly text: string };
+  | { readonly kind: 'print'; readonly text: string }
+  | { readonly kind: 'scram-user'; readonly name: string };
 
 const USAGE = `Usage: supermq [--config FILE]
+       supermq scram-user NAME
 
   --config FILE    YAML file with options; see config/default.yaml
   --print-config   print the configuration that would be used, without secrets, and end
   --version        print the version and end
   --help           print this and end
+
+  scram-user NAME  read a password from standard input and print the line of auth.scram.file for that user
 
 Options come from the defaults, then the file, then these environment variables:
 
@@ -24,11 +28,18 @@ Options come from the defaults, then the file, then these environment variables:
  * @throws ConfigError for an unknown argument or a configuration that cannot be used
  */
 export function readCommandLine(args: readonly string[], version: string, env: Environment = process.env): Command {
+  if (args[0] === 'scram-user') return scramUser(args.slice(1));
   const { config: file, help, 'print-config': print, version: showVersion } = parse(args);
   if (help === true) return { kind: 'print', text: `${USAGE}\n${environmentHelp()}\n` };
   if (showVersion === true) return { kind: 'print', text: `${version}\n` };
   const config = loadConfig(file === undefined ? { env } : { env, file });
   return print === true ? { kind: 'print', text: printConfig(config) } : { kind: 'run', config };
+}
+
+function scramUser([name, ...rest]: readonly string[]): Command {
+  if (name === undefined || name.startsWith('-') || rest.length > 0)
+    throw new ConfigError(['scram-user needs the name of one user. See supermq --help.']);
+  return { kind: 'scram-user', name };
 }
 
 interface Arguments {

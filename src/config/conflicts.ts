@@ -6,6 +6,7 @@ import type { Config } from './config.ts';
 export function findConflicts(config: Config): string[] {
   return [
     ...listenerConflicts(config),
+    ...authConflicts(config),
     ...natsConflicts(config),
     ...groupConflicts(config),
     ...drainConflicts(config),
@@ -78,6 +79,13 @@ function portConflicts({ http, mqtt, workers }: Pick<Config, 'http' | 'mqtt' | '
   return problems;
 }
 
+function authConflicts({ auth }: Config): string[] {
+  if (!auth.scram.required || auth.scram.file !== '') return [];
+  return [
+    'auth.scram.required is true without auth.scram.file: name the file with the users, or nobody could connect.',
+  ];
+}
+
 function natsConflicts({ nats }: Config): string[] {
   const problems: string[] = [];
   const ways = {
@@ -96,11 +104,12 @@ function natsConflicts({ nats }: Config): string[] {
   return problems;
 }
 
-function fileConflicts({ nats, tls }: Config): string[] {
+function fileConflicts({ auth, nats, tls }: Config): string[] {
   const files = {
     'tls.cert': tls.cert,
     'tls.key': tls.key,
     'tls.ca': tls.ca,
+    'auth.scram.file': auth.scram.file,
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,
     'nats.tls.ca': nats.tls.ca,

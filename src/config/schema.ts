@@ -159,6 +159,23 @@ const capabilities: readonly Option[] = [
   ),
 ];
 
+const auth: readonly Option[] = [
+  option(
+    'auth.scram.file',
+    'AUTH_SCRAM_FILE',
+    file,
+    '',
+    'File with the users of SCRAM-SHA-256 (MQTT 5), one per line as `supermq scram-user` makes them; read again when it changes.',
+  ),
+  option(
+    'auth.scram.required',
+    'AUTH_SCRAM_REQUIRED',
+    boolean,
+    false,
+    'Refuse clients that do not authenticate with SCRAM-SHA-256, which includes all of MQTT 3.x.',
+  ),
+];
+
 const nats: readonly Option[] = [
   option(
     'nats.servers',
@@ -383,6 +400,7 @@ export const schema: readonly Option[] = [
   ...listeners,
   ...capabilities,
   ...tlsAndHttp,
+  ...auth,
   ...nats,
   ...groups,
   ...limits,

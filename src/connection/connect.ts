@@ -1,6 +1,7 @@
 /**
  * CONNECT: the ordered steps to CONNACK, and the refusals. Check what was asked → settle the client id → check the will →
- * claim the client id in the cluster (the old connection is closed by then) → CONNACK.
+ * claim the client id in the cluster (the old connection is closed by then) → CONNACK. A client that has named an authentication
+ * method has proved who it is before the first of these (authenticate.ts).
  */
 import { randomUUID } from 'node:crypto';
 import type { Claim } from '../broker/ports.ts';
@@ -16,13 +17,8 @@ import type { Connection } from './connection.ts';
 
 /** Works a CONNECT through; rejects with an MqttError for a refusal. */
 export async function acceptConnect(connection: Connection, packet: ConnectPacket): Promise<void> {
-  const { node, sender } = connection;
-  sender.hasProperties = packet.version === 5;
-  sender.maximumPacketSize = packet.maximumPacketSize;
+  const { node } = connection;
   node.connections.checkAccepts();
-  if (packet.authenticationMethod !== undefined) {
-    throw new MqttError(Reason.badAuthenticationMethod, 'authentication methods are not supported'); // [MQTT5 4.12.0-1]
-  }
   if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
@@ -191,6 +187,7 @@ function connackOf(
     topicAliasMaximum: limits.topicAliasMaximum,
     ...(packet.sessionExpirySeconds === expiry ? {} : { sessionExpirySeconds: expiry }),
     ...(packet.clientId === '' ? { assignedClientId: clientId } : {}), // [MQTT5 3.1.3-7]
+    ...connection.authentication?.connackProperties, // [MQTT5 4.12.0-5]
     ...(keepAliveSeconds === packet.keepAliveSeconds ? {} : { serverKeepAliveSeconds: keepAliveSeconds }),
     ...(response === undefined ? {} : { responseInformation: response }),
   };

@@ -14,6 +14,7 @@ import type { Session } from '../session/session.ts';
 import { publishWill, type Will } from '../session/will.ts';
 import type { HeldWill } from '../session/wills.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
+import type { Authentication } from './authenticate.ts';
 import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
@@ -49,6 +50,8 @@ export class Connection implements TransportEvents {
   /** The version that CONNECT names, known before the rest of it was found to be sound. */
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
+  /** Of a client that has named an authentication method in CONNECT. */
+  authentication: Authentication | undefined;
   will: Will | undefined;
   /** The same in the store; absent where nothing is stored. */
   heldWill: HeldWill | undefined;
@@ -153,7 +156,7 @@ export class Connection implements TransportEvents {
     this.node.counters.bytesReceived += chunk.length;
     this.framer.append(chunk);
     // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
-    if (this.#state === 'accepting' && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
+    if (this.#waitsForConnack && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
     this.#process();
   }
 
@@ -165,6 +168,14 @@ export class Connection implements TransportEvents {
     if (this.#state === 'closed') return;
     this.debug('lost', 'The network connection ended without DISCONNECT', { err: cause });
     this.#finish(undefined, true);
+  }
+
+  /**
+   * Whether packets are left where they are until CONNACK is out. Those of a client with an authentication method are not: it may
+   * send next to nothing before, and that belongs to the exchange. [MQTT5 3.1.2-30]
+   */
+  get #waitsForConnack(): boolean {
+    return this.#state === 'accepting' && this.authentication === undefined;
   }
 
   /** CONNECT has come and takes a while: nothing further is handled until {@link connected}. */
@@ -191,7 +202,8 @@ export class Connection implements TransportEvents {
   /** Called by the sweep: closes a connection that is silent for too long. */
   checkSilence(now: number): void {
     // Who is not read cannot be heard.
-    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#state === 'accepting' || this.#pauses !== 0) return;
+    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#pauses !== 0) return;
+    if (this.#state === 'accepting') return this.authentication?.timeOut();
     this.node.counters.keepAliveTimeouts++;
     this.debug('timedOut', 'No packet within the time that the client stated');
     this.close(Reason.keepAliveTimeout);
@@ -276,7 +288,7 @@ export class Connection implements TransportEvents {
     const { framer } = this;
     let hasPacket = false;
     try {
-      while ((this.#state === 'connected' || this.#state === 'connecting') && framer.next()) {
+      while (this.#state !== 'closed' && !this.#waitsForConnack && framer.next()) {
         hasPacket = true;
         if (framer.header >> 4 === PacketType.publish && this.#state === 'connected') this.#receive(framer);
         else dispatch(this, framer);

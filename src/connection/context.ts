@@ -1,5 +1,6 @@
 /** What a connection needs of its node, made once by server.ts and shared by all connections. */
 import type { Logger } from 'pino';
+import type { Authenticator } from '../auth/authenticator.ts';
 import type { Bus, Cluster } from '../broker/ports.ts';
 import type { Publisher } from '../broker/publish.ts';
 import type { Subscriptions } from '../broker/subscriptions.ts';
@@ -36,6 +37,7 @@ export interface NodeContext {
   readonly cluster: Cluster;
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: Sessions | undefined;
+  readonly authenticator: Authenticator;
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;

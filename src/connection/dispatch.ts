@@ -5,9 +5,10 @@
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
 import type { Framer } from '../mqtt/framing.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
+import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
 import { requestedVersion } from '../mqtt/validate.ts';
 import { acknowledge } from './acknowledge.ts';
+import { Authentication } from './authenticate.ts';
 import { acceptConnect } from './connect.ts';
 import type { Connection } from './connection.ts';
 import { subscribe, unsubscribe } from './subscribe.ts';
@@ -15,8 +16,9 @@ import { subscribe, unsubscribe } from './subscribe.ts';
 /** Handles the packet that `framer` stands on. */
 export function dispatch(connection: Connection, framer: Framer): void {
   const type = framer.header >> 4;
-  const { client } = connection;
+  const { authentication, client } = connection;
   if (client === undefined) {
+    if (authentication !== undefined) return beforeConnack(connection, authentication, framer);
     if (type !== PacketType.connect) throw protocolError('the first packet must be CONNECT'); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
     return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
   }
@@ -33,9 +35,19 @@ export function dispatch(connection: Connection, framer: Framer): void {
     case 'disconnect':
       return disconnect(connection, packet);
     case 'auth':
-      // [MQTT5 4.12.0-6] no CONNECT with an authentication method is accepted, so there is nothing to go on with
-      throw protocolError('AUTH without an authentication method in CONNECT');
+      if (authentication === undefined) throw protocolError('AUTH without an authentication method in CONNECT'); // [MQTT5 4.12.0-7]
+      return authentication.received(packet);
   }
+}
+
+/** What a client with an authentication method may send until it has its CONNACK. [MQTT5 3.1.2-30] */
+function beforeConnack(connection: Connection, authentication: Authentication, framer: Framer): void {
+  const type = framer.header >> 4;
+  if (type !== PacketType.auth && type !== PacketType.disconnect)
+    throw protocolError('only AUTH and DISCONNECT may come before CONNACK');
+  const packet = decodeClientPacket(5, wholePacket(framer), framer.bodyStart - framer.start);
+  if (packet.cmd === 'auth') authentication.received(packet);
+  else connection.disconnected(false);
 }
 
 function wholePacket(framer: Framer): Buffer {
@@ -45,8 +57,21 @@ function wholePacket(framer: Framer): Buffer {
 function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
   connection.requestedVersion = requestedVersion(frame, bodyOffset);
   const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
+  const { node, sender } = connection;
+  sender.hasProperties = packet.version === 5;
+  sender.maximumPacketSize = packet.maximumPacketSize;
+  const accept = (): void => {
+    acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
+  };
   connection.beginAccepting();
-  acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
+  if (packet.authenticationMethod === undefined) {
+    if (node.authenticator.requiresMethod)
+      throw new MqttError(Reason.notAuthorized, 'an authentication method is needed'); // [MQTT5 3.1.4-2] [MQTT311 3.1.4-2]
+    return accept();
+  }
+  // The client id, its session and its will are touched only when it is known who asks for them.
+  connection.authentication = new Authentication(connection, packet.authenticationMethod, packet.clientId);
+  connection.authentication.begin(packet.authenticationData, accept);
 }
 
 function disconnect(connection: Connection, packet: DisconnectPacket): void {

@@ -28,6 +28,7 @@ import type {
 import { PacketType, type ProtocolVersion } from './packet.ts';
 import type { WillProperties } from './properties.ts';
 import {
+  type AuthReasonCode,
   connackReason,
   connackReturnCode,
   disconnectReason,
@@ -197,6 +198,12 @@ export function encodeDisconnect(
   return generateExplained(packet, { reasonString, serverReference }, maximumPacketSize); // [MQTT5 3.14.2-3]
 }
 
+/** AUTH. It never has a reason string or user properties, so none has to be left out for want of room. [MQTT5 3.15.2-2] [MQTT5 3.15.2-3] */
+export function encodeAuth(reasonCode: AuthReasonCode, method: string, data: Buffer | undefined): Buffer {
+  const properties = { authenticationMethod: method, ...(data === undefined ? {} : { authenticationData: data }) };
+  return generate({ cmd: 'auth', reasonCode, properties }, version5);
+}
+
 const version311 = { protocolVersion: 4 };
 const version5 = { protocolVersion: 5 };
 
@@ -311,6 +318,7 @@ function authPacket(version: ProtocolVersion, frame: Buffer): AuthPacket {
     cmd: 'auth',
     reasonCode: packet.reasonCode,
     authenticationMethod: packet.properties?.authenticationMethod,
+    authenticationData: copyOf(packet.properties?.authenticationData),
   };
 }
 

@@ -94,6 +94,7 @@ export interface AuthPacket {
   readonly cmd: 'auth';
   readonly reasonCode: number;
   readonly authenticationMethod: string | undefined;
+  readonly authenticationData: Buffer | undefined;
 }
 
 export interface PingreqPacket {
@@ -118,4 +119,6 @@ export interface ConnackOptions {
   readonly subscriptionIdentifiersAvailable?: boolean;
   readonly sharedSubscriptionAvailable?: boolean;
   readonly responseInformation?: string;
+  readonly authenticationMethod?: string;
+  readonly authenticationData?: Buffer;
 }

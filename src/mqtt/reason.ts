@@ -54,6 +54,12 @@ export const Reason = {
 /** One of {@link Reason}. */
 export type ReasonCode = (typeof Reason)[keyof typeof Reason];
 
+/** Reason codes of AUTH. [MQTT5 3.15.2-1] */
+export const AuthReason = { success: 0x00, continue: 0x18, again: 0x19 } as const;
+
+/** One of {@link AuthReason}. */
+export type AuthReasonCode = (typeof AuthReason)[keyof typeof AuthReason];
+
 /** The peer broke a rule of the protocol or is refused. */
 export class MqttError extends Error {
   readonly reason: ReasonCode;

@@ -8,7 +8,7 @@
 import { PacketType, type ProtocolVersion } from './packet.ts';
 import { checkProperties, hasWildcard, noProperties, scanWillProperties, type WillProperties } from './properties.ts';
 import { Reader } from './reader.ts';
-import { MqttError, malformed, protocolError, Reason } from './reason.ts';
+import { AuthReason, MqttError, malformed, protocolError, Reason } from './reason.ts';
 
 /** A CONNECT for a protocol version that is not spoken here; `level` decides in which form the refusal is sent. */
 export class UnsupportedVersionError extends MqttError {
@@ -112,9 +112,10 @@ export function validateAuth(version: ProtocolVersion, frame: Buffer, bodyOffset
   if (version !== 5) throw malformed('packet type 15 exists in MQTT 5 only'); // [MQTT311 §2.2.1]
   checkHeaderFlags(frame, 0); // [MQTT5 3.15.1-1]
   const reader = new Reader(frame, bodyOffset, frame.length);
-  const code = reader.isAtEnd ? Reason.success : reader.uint8();
+  const code = reader.isAtEnd ? AuthReason.success : reader.uint8();
   // Success is the server's to send. [MQTT5 3.15.2-1]
-  if (code !== authContinue && code !== authAgain) throw protocolError(`AUTH with reason code ${code} from a client`);
+  if (code !== AuthReason.continue && code !== AuthReason.again)
+    throw protocolError(`AUTH with reason code ${code} from a client`);
   const { hasAuthenticationMethod } = checkProperties(reader, PacketType.auth);
   if (!hasAuthenticationMethod) throw protocolError('AUTH without a method'); // [MQTT5 §3.15.2.2.2]
   reader.expectEnd();
@@ -127,9 +128,6 @@ export function validatePingreq(frame: Buffer, bodyOffset: number): void {
 }
 
 const connectFlag = { reserved: 0x01, will: 0x04, willQos: 0x18, willRetain: 0x20, password: 0x40, username: 0x80 };
-
-const authContinue = 0x18;
-const authAgain = 0x19;
 
 /** Reason codes of DISCONNECT that the specification gives to clients. */
 const clientDisconnectCodes: ReadonlySet<number> = new Set([

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -34,9 +35,12 @@ async function environment(env: Record<string, string>): Promise<Record<string, 
 }
 
 /** A node inside this process; embedded unless `env` names NATS servers. */
-export async function startNode(env: Record<string, string> = {}, clock: Clock = systemClock): Promise<TestNode> {
+export async function startNode(
+  env: Record<string, string> = {},
+  clock: Clock = systemClock,
+  log: Logger = makeLog(process.env['TEST_LOG_LEVEL'] ?? 'silent', 'test'),
+): Promise<TestNode> {
   const config: Config = loadConfig({ env: await environment(env) });
-  const log = makeLog(process.env['TEST_LOG_LEVEL'] ?? 'silent', config.node.id);
   const failed = (cause: Error): void => {
     throw cause;
   };

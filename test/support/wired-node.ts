@@ -1,4 +1,5 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
+import { noAuthenticator } from '../../src/auth/authenticator.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
@@ -123,6 +124,7 @@ export async function startWiredNode({
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
+    authenticator: noAuthenticator,
     publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,

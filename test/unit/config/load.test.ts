@@ -267,3 +267,20 @@ test('config - a group outlives a node that dies with its last messages', () => 
   assert.throws(() => loadConfig({ env }), /^ConfigError: groups\.retentionSeconds is 59, .* set it to 60 or more\.$/);
   assert.equal(loadConfig({ env: { ...env, SUPERMQ_GROUPS_RETENTION_SECONDS: '60' } }).groups.retentionSeconds, 60);
 });
+
+test('config - auth.scram.required needs users, and their file must be there', () => {
+  assert.match(
+    problems({ env: { SUPERMQ_AUTH_SCRAM_REQUIRED: 'true' } }),
+    /auth\.scram\.required is true without auth\.scram\.file/,
+  );
+  assert.match(
+    problems({ env: { SUPERMQ_AUTH_SCRAM_FILE: '/none/users' } }),
+    /auth\.scram\.file is \/none\/users, which cannot be read/,
+  );
+});
+
+test('config - scram-user names one user', () => {
+  assert.deepEqual(readCommandLine(['scram-user', 'ann'], '1', {}), { kind: 'scram-user', name: 'ann' });
+  for (const args of [[], ['--help'], ['a', 'b']])
+    assert.throws(() => readCommandLine(['scram-user', ...args], '1', {}), ConfigError);
+});

@@ -181,7 +181,12 @@ describe('decodeClientPacket', () => {
   });
 
   test('AUTH and PINGREQ', () => {
-    assert.deepEqual(decode(5, auth5), { cmd: 'auth', reasonCode: 0x19, authenticationMethod: 'm' });
+    assert.deepEqual(decode(5, auth5), {
+      cmd: 'auth',
+      reasonCode: 0x19,
+      authenticationMethod: 'm',
+      authenticationData: Buffer.from('d'),
+    });
     assert.deepEqual(decode(4, packet(0xc0)), { cmd: 'pingreq' });
   });
 
@@ -319,6 +324,22 @@ describe('encoding', () => {
   test('[MQTT5 3.11.3-1] [MQTT311 3.10.4-5] UNSUBACK has one code per filter; MQTT 3.x has none', () => {
     assert.deepEqual(codec.encodeUnsuback(5, 7, [0, 0x11]), packet(0xb0, u16(7), props(), 0, 0x11));
     assert.deepEqual(codec.encodeUnsuback(4, 7, [0, 0x11]), packet(0xb0, u16(7)));
+  });
+
+  test('[MQTT5 3.15.2-1] [MQTT5 4.12.0-5] AUTH has its reason code and always the method; CONNACK repeats the method', () => {
+    const method = property.authenticationMethod('m');
+    const data = property.authenticationData('d');
+    assert.deepEqual(codec.encodeAuth(0x18, 'm', Buffer.from('d')), packet(0xf0, 0x18, props(method, data)));
+    assert.deepEqual(codec.encodeAuth(0x00, 'm', undefined), packet(0xf0, 0x00, props(method)));
+    assert.deepEqual(
+      codec.encodeAuth(0x18, 'm', Buffer.alloc(0)),
+      packet(0xf0, 0x18, props(method, property.authenticationData(''))),
+    );
+    const authenticated = { authenticationMethod: 'm', authenticationData: Buffer.from('d') };
+    assert.deepEqual(
+      codec.encodeConnack(5, { sessionPresent: false, ...authenticated }),
+      packet(0x20, 0, 0, props(method, data)),
+    );
   });
 
   test('[MQTT5 3.14.2-1] DISCONNECT carries a code that DISCONNECT may carry', () => {

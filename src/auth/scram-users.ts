@@ -1,0 +1,54 @@
+/**
+ * The users that SCRAM knows. Asked for a name that it does not know, it makes up credentials that nobody can meet and that stay the
+ * same for as long as the process runs, so that an exchange tells nobody which names exist. scram-file.ts fills it.
+ */
+import { randomBytes } from 'node:crypto';
+import { DEFAULT_ITERATIONS, DEFAULT_SALT_BYTES, hmac, type ScramCredentials } from './scram-credentials.ts';
+
+/** What a client sees of credentials beside the bytes of the salt. */
+interface Shape {
+  readonly iterations: number;
+  readonly saltBytes: number;
+}
+
+const defaultShape: Shape = { iterations: DEFAULT_ITERATIONS, saltBytes: DEFAULT_SALT_BYTES };
+
+export class ScramUsers {
+  readonly #secret = randomBytes(32);
+  #users: ReadonlyMap<string, ScramCredentials>;
+  #shapes: readonly Shape[];
+
+  constructor(users: ReadonlyMap<string, ScramCredentials>) {
+    this.#users = users;
+    this.#shapes = shapesOf(users);
+  }
+
+  get count(): number {
+    return this.#users.size;
+  }
+
+  replace(users: ReadonlyMap<string, ScramCredentials>): void {
+    this.#users = users;
+    this.#shapes = shapesOf(users);
+  }
+
+  /** Of a prepared name, known or not; the work is the same for both. */
+  credentialsOf(name: string): ScramCredentials {
+    const decoy = this.#decoy(name);
+    return this.#users.get(name) ?? decoy;
+  }
+
+  #decoy(name: string): ScramCredentials {
+    const derive = (what: string): Buffer => hmac(this.#secret, `${what}:${name}`);
+    const { iterations, saltBytes } =
+      this.#shapes[derive('shape').readUInt32BE() % this.#shapes.length] ?? defaultShape;
+    const salt = Buffer.concat([derive('salt'), derive('more salt')]).subarray(0, saltBytes);
+    return { iterations, salt, storedKey: derive('stored key'), serverKey: derive('server key') };
+  }
+}
+
+/** One per user: made-up credentials look like those of some user. */
+function shapesOf(users: ReadonlyMap<string, ScramCredentials>): readonly Shape[] {
+  const shapes = [...users.values()].map(({ iterations, salt }) => ({ iterations, saltBytes: salt.length }));
+  return shapes.length === 0 ? [defaultShape] : shapes;
+}
