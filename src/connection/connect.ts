@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Claim } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
+import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
 import { UnsupportedVersionError } from '../mqtt/validate.ts';
@@ -26,6 +27,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (will !== undefined) node.sessions?.wills.check(will);
   sender.hasProperties = packet.version === 5;
   sender.maximumPacketSize = packet.maximumPacketSize;
+  sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
   connection.will = will;
   const accepting = accept(connection, packet, clientId, claim);
@@ -114,6 +116,15 @@ function openSession(
     retainedRead: (text) => connection.subscriptions.note(text, undefined),
     isGone: () => connection.isClosed,
   });
+}
+
+/** None for a client that does not ask for them. [MQTT5 3.1.2-26] [MQTT5 3.1.2-27] */
+function outboundAliases(
+  { maximumPacketSize, topicAliasMaximum }: ConnectPacket,
+  limit: number,
+): OutboundAliases | undefined {
+  const maximum = Math.min(topicAliasMaximum, limit);
+  return maximum === 0 ? undefined : new OutboundAliases(maximum, maximumPacketSize);
 }
 
 /** MQTT5 section 3.2.2.3.2 */

@@ -4,6 +4,7 @@
  */
 import type { Subscriber } from '../broker/interest.ts';
 import type { Counters } from '../counters.ts';
+import type { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import type { Outlet } from '../session/session.ts';
 import type { Transport } from '../transport/listener.ts';
 import type { Flushable, WriteBatch } from './write-batch.ts';
@@ -20,6 +21,8 @@ export class Sender implements Subscriber, Outlet, Flushable {
   maximumPacketSize = Number.POSITIVE_INFINITY;
   origin = '';
   readsLog = false;
+  /** Of a client that takes them. */
+  aliases: OutboundAliases | undefined;
   /** Called when there is room again after {@link hasRoom} was false. */
   roomMade: (() => void) | undefined;
   readonly #transport: Transport;
@@ -62,12 +65,12 @@ export class Sender implements Subscriber, Outlet, Flushable {
       return;
     }
     this.#counters.messagesDelivered += count;
-    this.#enqueue(packets);
+    this.#enqueue(this.aliases === undefined ? packets : this.aliases.rewrite(packets, count));
   }
 
   /** A PUBLISH of QoS 1 or 2: whoever sends it has looked at {@link hasRoom}. */
   deliverAcknowledged(packet: Buffer): void {
-    if (!this.#isClosed) this.#enqueue(packet);
+    if (!this.#isClosed) this.#enqueue(this.aliases === undefined ? packet : this.aliases.rewrite(packet, 1));
   }
 
   /** Answers of the protocol: never dropped. False when even these pile up and the connection should be cut. */
