@@ -23,10 +23,11 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
+  checkConnackFits(connection, packet, clientId);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) node.sessions?.wills.check(will);
   sender.hasProperties = packet.version === 5;
-  sender.maximumPacketSize = packet.maximumPacketSize;
+  sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
   sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
   connection.will = will;
@@ -98,6 +99,14 @@ function finishConnect(connection: Connection, packet: ConnectPacket, { claim, c
   connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds, sessionPresent });
 }
 
+/** Before the client id is claimed: who could not take its CONNACK closes no other connection and touches no session. [MQTT5 3.1.2-24] */
+function checkConnackFits(connection: Connection, packet: ConnectPacket, clientId: string): void {
+  if (packet.maximumPacketSize === Number.POSITIVE_INFINITY) return;
+  const keepAliveSeconds = enforcedKeepAlive(packet.keepAliveSeconds, connection.node.limits.maximumKeepAliveSeconds);
+  const options = connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent: false });
+  connection.sender.checkFits(encodeConnack(packet.version, options).length, 'CONNACK');
+}
+
 function openSession(
   connection: Connection,
   packet: ConnectPacket,
@@ -153,7 +162,8 @@ export function refuseConnect(connection: Connection, error: MqttError): void {
 function refusalOf(connection: Connection, error: MqttError): Buffer | undefined {
   if (error instanceof UnsupportedVersionError) return encodeUnsupportedVersion(error.level); // [MQTT5 3.1.2-2] [MQTT311 3.1.2-2]
   const version = connection.requestedVersion;
-  return version === undefined ? undefined : encodeConnackRefusal(version, error.reason, error.message);
+  if (version === undefined) return undefined;
+  return encodeConnackRefusal(version, error.reason, error.message, connection.sender.maximumPacketSize);
 }
 
 /** @throws MqttError 0x85 for an id that is refused */

@@ -6,7 +6,7 @@ import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
 import type { Framer } from '../mqtt/framing.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
-import { requestedVersion } from '../mqtt/validate.ts';
+import { requestedPacketSize, requestedVersion } from '../mqtt/validate.ts';
 import { acknowledge } from './acknowledge.ts';
 import { acceptConnect } from './connect.ts';
 import type { Connection } from './connection.ts';
@@ -43,10 +43,22 @@ function wholePacket(framer: Framer): Buffer {
 }
 
 function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
-  connection.requestedVersion = requestedVersion(frame, bodyOffset);
-  const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
+  const packet = readConnect(connection, frame, bodyOffset);
+  connection.requestedVersion = packet.version;
+  connection.sender.maximumPacketSize = packet.maximumPacketSize;
   connection.beginAccepting();
   acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
+}
+
+/** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */
+function readConnect(connection: Connection, frame: Buffer, bodyOffset: number): ConnectPacket {
+  try {
+    return decodeConnect(frame, bodyOffset);
+  } catch (error) {
+    connection.requestedVersion = requestedVersion(frame, bodyOffset);
+    connection.sender.maximumPacketSize = requestedPacketSize(frame, bodyOffset);
+    throw error;
+  }
 }
 
 function disconnect(connection: Connection, packet: DisconnectPacket): void {

@@ -8,12 +8,12 @@ import {
   generate,
   type IConnackPacket,
   type IConnectPacket,
-  type IDisconnectPacket,
   parser as openParser,
   type Packet,
   type Parser,
   writeToStream,
 } from 'mqtt-packet';
+import { explain } from './explain.ts';
 import type {
   AuthPacket,
   ClientPacket,
@@ -26,7 +26,7 @@ import type {
   WillDefinition,
 } from './packet.ts';
 import { PacketType, type ProtocolVersion } from './packet.ts';
-import type { WillProperties } from './properties.ts';
+import { varintLength, type WillProperties } from './properties.ts';
 import {
   connackReason,
   connackReturnCode,
@@ -130,14 +130,14 @@ export function encodeConnack(version: ProtocolVersion, options: ConnackOptions)
 }
 
 /**
- * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, then the connection is
- * closed without. The reason string is left out where the packet would exceed `maximumPacketSize` (bytes).
+ * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, or if it exceeds `maximumPacketSize`
+ * (bytes) [MQTT5 3.1.2-24]: then the connection is closed without. The reason string is left out where the packet would exceed it.
  */
 export function encodeConnackRefusal(
   version: number,
   reason: ReasonCode,
-  reasonString?: string,
-  maximumPacketSize?: number,
+  reasonString = '',
+  maximumPacketSize = Number.POSITIVE_INFINITY,
 ): Buffer | undefined {
   const sessionPresent = false; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
   if (version !== 5) {
@@ -145,8 +145,8 @@ export function encodeConnackRefusal(
     if (returnCode === undefined) return undefined; // [MQTT311 3.2.2-6]
     return generate({ cmd: 'connack', returnCode, sessionPresent }, { protocolVersion: version });
   }
-  const packet: IConnackPacket = { cmd: 'connack', reasonCode: connackReason(reason), sessionPresent };
-  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.2.2-19]
+  const packet = generate({ cmd: 'connack', reasonCode: connackReason(reason), sessionPresent }, version5);
+  return packet.length <= maximumPacketSize ? explain(packet, reasonString, maximumPacketSize) : undefined;
 }
 
 /**
@@ -166,15 +166,25 @@ export function encodeSuback(version: ProtocolVersion, packetId: number, codes: 
   return generate({ cmd: 'suback', messageId: packetId, granted }, { protocolVersion: version });
 }
 
+/** Bytes of a SUBACK or UNSUBACK of MQTT 5 with so many codes and no properties. */
+export function subackLength(codes: number): number {
+  const remaining = 3 + codes;
+  return 1 + varintLength(remaining) + remaining;
+}
+
 /** UNSUBACK with one code per filter, which MQTT 3.x leaves out. [MQTT5 3.11.3-1] [MQTT311 3.10.4-5] */
 export function encodeUnsuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
   return generate({ cmd: 'unsuback', messageId: packetId, granted: [...codes] }, { protocolVersion: version });
 }
 
 /** DISCONNECT of MQTT 5; the reason string is left out where the packet would exceed `maximumPacketSize` (bytes). */
-export function encodeDisconnect(reason: ReasonCode, reasonString?: string, maximumPacketSize?: number): Buffer {
-  const packet: IDisconnectPacket = { cmd: 'disconnect', reasonCode: disconnectReason(reason) };
-  return generateExplained(packet, reasonString, maximumPacketSize); // [MQTT5 3.14.2-3]
+export function encodeDisconnect(
+  reason: ReasonCode,
+  reasonString = '',
+  maximumPacketSize = Number.POSITIVE_INFINITY,
+): Buffer {
+  const packet = generate({ cmd: 'disconnect', reasonCode: disconnectReason(reason) }, version5);
+  return explain(packet, reasonString, maximumPacketSize);
 }
 
 const version311 = { protocolVersion: 4 };
@@ -301,17 +311,4 @@ function connackProperties(options: ConnackOptions): NonNullable<IConnackPacket[
   if (assignedClientId !== undefined) properties.assignedClientIdentifier = assignedClientId;
   if (serverKeepAliveSeconds !== undefined) properties.serverKeepAlive = serverKeepAliveSeconds;
   return properties;
-}
-
-/** The packet with the reason string, or without it if it does not fit into the packet or the property. */
-function generateExplained(
-  packet: IConnackPacket | IDisconnectPacket,
-  reasonString = '',
-  maximumPacketSize = Number.POSITIVE_INFINITY,
-): Buffer {
-  if (reasonString !== '' && Buffer.byteLength(reasonString) <= 0xffff) {
-    const explained = generate({ ...packet, properties: { reasonString } }, version5);
-    if (explained.length <= maximumPacketSize) return explained;
-  }
-  return generate(packet, version5);
 }

@@ -7,7 +7,7 @@ import type { GroupLog, LogRecord, MessageLog, RetainedStore } from '../broker/p
 import type { Counters } from '../counters.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
+import { protocolError, Reason, reasonText } from '../mqtt/reason.ts';
 import { filtersOverlap, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Feeds } from './feeds.ts';
 import { Inbound } from './inbound.ts';
@@ -35,8 +35,8 @@ export interface Outlet {
   deliver(packet: Buffer, count: number): void;
   /** Takes a packet that must not be dropped. */
   deliverAcknowledged(packet: Buffer): void;
-  /** Takes an acknowledgement. */
-  send(packet: Buffer): void;
+  /** Takes an acknowledgement; `text` says why it is a refusal. */
+  send(packet: Buffer, text?: string): void;
 }
 
 export interface SessionOptions {
@@ -529,7 +529,8 @@ export class Session implements RecordSink {
     const { outlet, version } = this.#options;
     const delivery = this.#outbound.get(packetId);
     if (delivery === undefined) {
-      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, Reason.packetIdentifierNotFound)); // [MQTT5 §3.6.2.1]
+      const reason = Reason.packetIdentifierNotFound; // [MQTT5 §3.6.2.1]
+      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, reason), reasonText(reason));
       return;
     }
     if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');
