@@ -4,9 +4,10 @@
  */
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
 import type { Framer } from '../mqtt/framing.ts';
+import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
-import { requestedVersion } from '../mqtt/validate.ts';
+import { requestedPacketSize, requestedVersion } from '../mqtt/validate.ts';
 import { acknowledge } from './acknowledge.ts';
 import { Authentication } from './authenticate.ts';
 import { acceptConnect } from './connect.ts';
@@ -55,11 +56,13 @@ function wholePacket(framer: Framer): Buffer {
 }
 
 function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
-  connection.requestedVersion = requestedVersion(frame, bodyOffset);
-  const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
+  const packet = readConnect(connection, frame, bodyOffset);
+  connection.requestedVersion = packet.version;
   const { node, sender } = connection;
   sender.hasProperties = packet.version === 5;
+  sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
   sender.maximumPacketSize = packet.maximumPacketSize;
+  sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
   const accept = (): void => {
     acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
   };
@@ -74,6 +77,17 @@ function startConnect(connection: Connection, frame: Buffer, bodyOffset: number)
   connection.authentication.begin(packet.authenticationData, accept);
 }
 
+/** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */
+function readConnect(connection: Connection, frame: Buffer, bodyOffset: number): ConnectPacket {
+  try {
+    return decodeConnect(frame, bodyOffset);
+  } catch (error) {
+    connection.requestedVersion = requestedVersion(frame, bodyOffset);
+    connection.sender.maximumPacketSize = requestedPacketSize(frame, bodyOffset);
+    throw error;
+  }
+}
+
 function disconnect(connection: Connection, packet: DisconnectPacket): void {
   const expiry = packet.sessionExpirySeconds ?? 0;
   if (expiry !== 0 && connection.client?.requestedExpirySeconds === 0) {
@@ -82,4 +96,13 @@ function disconnect(connection: Connection, packet: DisconnectPacket): void {
   if (packet.sessionExpirySeconds !== undefined) connection.changeExpiry(packet.sessionExpirySeconds);
   // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3] a normal goodbye discards the will
   connection.disconnected(packet.reasonCode !== Reason.success);
+}
+
+/** None for a client that does not ask for them. [MQTT5 3.1.2-26] [MQTT5 3.1.2-27] */
+function outboundAliases(
+  { maximumPacketSize, topicAliasMaximum }: ConnectPacket,
+  limit: number,
+): OutboundAliases | undefined {
+  const maximum = Math.min(topicAliasMaximum, limit);
+  return maximum === 0 ? undefined : new OutboundAliases(maximum, maximumPacketSize);
 }

@@ -6,7 +6,14 @@
  */
 
 import { PacketType, type ProtocolVersion } from './packet.ts';
-import { checkProperties, hasWildcard, noProperties, scanWillProperties, type WillProperties } from './properties.ts';
+import {
+  checkProperties,
+  findMaximumPacketSize,
+  hasWildcard,
+  noProperties,
+  scanWillProperties,
+  type WillProperties,
+} from './properties.ts';
 import { Reader } from './reader.ts';
 import { AuthReason, MqttError, malformed, protocolError, Reason } from './reason.ts';
 
@@ -41,6 +48,19 @@ export function requestedVersion(frame: Buffer, bodyOffset: number): ProtocolVer
   } catch {
     // Whatever is wrong with the packet is reported by the caller, who has seen it before.
     return undefined;
+  }
+}
+
+/** The Maximum Packet Size of a malformed CONNECT of MQTT 5, if what is wrong with it comes later. Never throws. */
+export function requestedPacketSize(frame: Buffer, bodyOffset: number): number {
+  try {
+    const reader = new Reader(frame, bodyOffset, frame.length);
+    if (readVersion(reader) !== 5) return Number.POSITIVE_INFINITY;
+    reader.section(3); // flags and Keep Alive
+    return findMaximumPacketSize(reader);
+  } catch {
+    // Reported by the caller, as above.
+    return Number.POSITIVE_INFINITY;
   }
 }
 
