@@ -3,7 +3,7 @@
  * for the connection to answer.
  */
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
-import type { Framer } from '../mqtt/framing.ts';
+import { type Framer, paddedLength } from '../mqtt/framing.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { protocolError, Reason } from '../mqtt/reason.ts';
 import { requestedVersion } from '../mqtt/validate.ts';
@@ -18,7 +18,7 @@ export function dispatch(connection: Connection, framer: Framer): void {
   const { client } = connection;
   if (client === undefined) {
     if (type !== PacketType.connect) throw protocolError('the first packet must be CONNECT'); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
-    return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
+    return startConnect(connection, framer);
   }
   if (type === PacketType.connect) throw protocolError('a second CONNECT'); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
   if (type >= PacketType.puback && type <= PacketType.pubcomp) return acknowledge(connection, client.version, framer);
@@ -42,8 +42,11 @@ function wholePacket(framer: Framer): Buffer {
   return framer.buffer.subarray(framer.start, framer.end);
 }
 
-function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
+function startConnect(connection: Connection, framer: Framer): void {
+  const [frame, bodyOffset] = [wholePacket(framer), framer.bodyStart - framer.start];
   connection.requestedVersion = requestedVersion(frame, bodyOffset);
+  framer.refusesPadding = connection.requestedVersion === 5;
+  if (framer.refusesPadding && framer.isPadded) throw paddedLength();
   const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
   connection.beginAccepting();
   acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));

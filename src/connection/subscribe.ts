@@ -48,7 +48,8 @@ export function unsubscribe(connection: Connection, packet: UnsubscribePacket): 
   if (client === undefined) return;
   const codes = packet.filters.map((filter) => {
     session?.unsubscribe(filter);
-    return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted;
+    if (subscriptions.remove(filter)) return Reason.success;
+    return parseFilter(filter) === undefined ? Reason.topicFilterInvalid : Reason.noSubscriptionExisted; // [MQTT5 3.11.3-2]
   });
   // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
   const confirm = (): void => connection.send(encodeUnsuback(client.version, packet.packetId, codes));

@@ -529,6 +529,8 @@ export class Session implements RecordSink {
     const { outlet, version } = this.#options;
     const delivery = this.#outbound.get(packetId);
     if (delivery === undefined) {
+      // A code that ends the exchange leaves nothing to release. [MQTT5 4.3.3-4]
+      if (reason >= 0x80) return;
       outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, Reason.packetIdentifierNotFound)); // [MQTT5 §3.6.2.1]
       return;
     }
