@@ -1,7 +1,8 @@
-/** Which statements of the standards the test titles name, as the table of docs/conformance.md. */
+/** Which statements of the standards the test titles name, as the table of docs/conformance.md. Those of the corpus are made from its cases. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { citationsOf, groups } from '../conformance/corpus/groups.ts';
 
 const tests = fileURLToPath(new URL('..', import.meta.url));
 
@@ -10,13 +11,17 @@ type Standard = 'MQTT5' | 'MQTT311';
 /** Test files by statement, for one standard. */
 function citations(standard: Standard): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>();
+  const add = (id: string, test: string): void => void found.set(id, (found.get(id) ?? new Set()).add(test));
   const files = readdirSync(tests, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.test.ts'));
   for (const file of files.sort()) {
     for (const match of readFileSync(join(tests, file), 'utf8').matchAll(/\[(MQTT5|MQTT311) (\d+(?:\.\d+)+-\d+)\]/g)) {
       const [, cited, id = ''] = match;
-      if (cited !== standard) continue;
-      found.set(id, (found.get(id) ?? new Set()).add(basename(file, '.test.ts')));
+      if (cited === standard) add(id, basename(file, '.test.ts'));
     }
+  }
+  for (const cited of groups.flatMap(citationsOf)) {
+    const [name, id = ''] = cited.split(' ');
+    if (name === standard) add(id, 'corpus');
   }
   return found;
 }
