@@ -8,6 +8,7 @@ import { fuzzDecoder } from './decoder-fuzz.ts';
 import { fuzzStreams } from './stream-fuzz.ts';
 
 const STALLED_MILLISECONDS = 30_000;
+const TOLD_EVERY = 500_000;
 
 function option(name: string, otherwise: number): number {
   const given = process.argv.slice(2).find((argument) => argument.startsWith(`${name}=`));
@@ -36,7 +37,11 @@ function watch(seed: number): { begins: (packet: number) => void; end: () => Pro
       last = block[0];
     }, every);`;
   const worker = new Worker(code, { eval: true, workerData: { shared, seed, every: STALLED_MILLISECONDS } });
-  return { begins: (packet) => void Atomics.store(block, 0, BigInt(packet)), end: () => worker.terminate() };
+  const begins = (packet: number): void => {
+    Atomics.store(block, 0, BigInt(packet));
+    if (packet % TOLD_EVERY === 0) say(`decoder: at packet ${packet}`);
+  };
+  return { begins, end: () => worker.terminate() };
 }
 
 async function runDecoder(seed: number, packets: number, from: number): Promise<void> {
