@@ -3,7 +3,7 @@
  * for the connection to answer.
  */
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
-import type { Framer } from '../mqtt/framing.ts';
+import { type Framer, paddedLength } from '../mqtt/framing.ts';
 import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
@@ -21,7 +21,7 @@ export function dispatch(connection: Connection, framer: Framer): void {
   if (client === undefined) {
     if (authentication !== undefined) return beforeConnack(connection, authentication, framer);
     if (type !== PacketType.connect) throw protocolError('the first packet must be CONNECT'); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
-    return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
+    return startConnect(connection, framer);
   }
   if (type === PacketType.connect) throw protocolError('a second CONNECT'); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
   if (type >= PacketType.puback && type <= PacketType.pubcomp) return acknowledge(connection, client.version, framer);
@@ -55,9 +55,12 @@ function wholePacket(framer: Framer): Buffer {
   return framer.buffer.subarray(framer.start, framer.end);
 }
 
-function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
+function startConnect(connection: Connection, framer: Framer): void {
+  const [frame, bodyOffset] = [wholePacket(framer), framer.bodyStart - framer.start];
+  connection.requestedVersion = requestedVersion(frame, bodyOffset);
+  framer.refusesPadding = connection.requestedVersion === 5;
+  if (framer.refusesPadding && framer.isPadded) throw paddedLength();
   const packet = readConnect(connection, frame, bodyOffset);
-  connection.requestedVersion = packet.version;
   const { node, sender } = connection;
   sender.hasProperties = packet.version === 5;
   sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
@@ -82,7 +85,6 @@ function readConnect(connection: Connection, frame: Buffer, bodyOffset: number):
   try {
     return decodeConnect(frame, bodyOffset);
   } catch (error) {
-    connection.requestedVersion = requestedVersion(frame, bodyOffset);
     connection.sender.maximumPacketSize = requestedPacketSize(frame, bodyOffset);
     throw error;
   }

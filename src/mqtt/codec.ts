@@ -69,10 +69,9 @@ const connackSessionPresent: Buffer = Buffer.from([PacketType.connack << 4, 2, 1
 export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket {
   // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
   if (packetType(frame) !== PacketType.connect) throw protocolError('the first packet is not a CONNECT');
-  const { version, flags, flagsAt, willProperties } = validateConnect(frame, bodyOffset);
-  frame[flagsAt] = flags; // mqtt-packet knows nothing of what MQTT 3.1 lets pass
+  const { flags, flagsOffset, version, willProperties } = validateConnect(frame, bodyOffset);
   // A parser keeps the last CONNECT it has read, password included; so this one lives no longer than the call.
-  const packet = new PacketParser(version).parse(frame, 'connect');
+  const packet = new PacketParser(version).parse(withByte(frame, flagsOffset, flags), 'connect');
   const { properties = {}, clean: cleanStart = false } = packet;
   return {
     cmd: 'connect',
@@ -267,6 +266,18 @@ function isPacket<C extends Packet['cmd']>(packet: Packet | undefined, cmd: C): 
   return packet?.cmd === cmd;
 }
 
+/** First bytes as mqtt-packet wants them: it knows nothing of MQTT 3.1's DUP there. */
+const subscribeHeader = 0x82;
+const unsubscribeHeader = 0xa2;
+
+/** The frame with another byte at `offset`: itself, if that is the same. */
+function withByte(frame: Buffer, offset: number, byte: number): Buffer {
+  if (frame[offset] === byte) return frame;
+  const changed = Buffer.from(frame);
+  changed[offset] = byte;
+  return changed;
+}
+
 function packetType(frame: Buffer): number {
   return (frame[0] ?? 0) >> 4;
 }
@@ -290,7 +301,7 @@ function willDefinition(packet: IConnectPacket, properties: WillProperties | und
 }
 
 function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePacket {
-  const packet = parsers[version].parse(frame, 'subscribe');
+  const packet = parsers[version].parse(withByte(frame, 0, subscribeHeader), 'subscribe');
   return {
     cmd: 'subscribe',
     packetId: packet.messageId ?? 0,
@@ -308,7 +319,7 @@ function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePack
 }
 
 function unsubscribePacket(version: ProtocolVersion, frame: Buffer): UnsubscribePacket {
-  const packet = parsers[version].parse(frame, 'unsubscribe');
+  const packet = parsers[version].parse(withByte(frame, 0, unsubscribeHeader), 'unsubscribe');
   return { cmd: 'unsubscribe', packetId: packet.messageId ?? 0, filters: packet.unsubscriptions };
 }
 

@@ -40,8 +40,10 @@ export class Acknowledgements {
     const { outbound, outlet, save, version } = this.#options;
     const delivery = outbound.get(packetId);
     if (delivery === undefined) {
-      const reason = Reason.packetIdentifierNotFound; // [MQTT5 §3.6.2.1]
-      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, reason), reasonText(reason));
+      // A code that ends the exchange leaves nothing to release. [MQTT5 4.3.3-4]
+      if (reason >= 0x80) return;
+      const unknown = Reason.packetIdentifierNotFound; // [MQTT5 §3.6.2.1]
+      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, unknown), reasonText(unknown));
       return;
     }
     if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');
