@@ -29,7 +29,7 @@ const topics = [
 const MARKER = 'the/last/of/all/messages';
 
 /** What each filter matches. A topic as a filter matches itself and nothing else. */
-const table: ReadonlyMap<string, readonly string[]> = new Map([
+const table: ReadonlyMap<string, readonly string[]> = new Map<string, readonly string[]>([
   ...topics.map((topic) => [topic, [topic]] as const),
   ['#', topics],
   ['sport/#', ['sport', ...score]],
