@@ -40,7 +40,7 @@ async function received(subscriber: RawClient, publisher: RawClient): Promise<st
   return topics;
 }
 
-test('[MQTT5 3.8.4-6] [MQTT311 3.8.4-5] one code per filter, in order', async () => {
+test('[MQTT5 3.8.4-6] [MQTT311 3.8.4-5] [MQTT311 3.8.3-2] one code per filter, in order; wildcards are granted to every version', async () => {
   for (const version of [3, 4, 5] as const) {
     await withClients([version], async (client) => {
       const messageId = client.nextPacketId();
