@@ -202,7 +202,7 @@ test('the log made anew: what is retained from then on takes its place, whatever
   await own.stop();
 });
 
-test('a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
+test('[MQTT5 3.8.4-4] [X] a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
   const publisher = await SessionClient.connect(nodes.portOf(0), 'burst-publisher', { expiry: 0 });
   for (const round of range(30)) {
     const topic = `burst/${round}`;

@@ -37,7 +37,7 @@ function broken(next: () => number, version: Version): Buffer {
   return changed;
 }
 
-test('500 malformed packets: node up, the others undisturbed, memory flat, no defect logged', async () => {
+test('[MQTT5 §4.13] 500 malformed packets: node up, the others undisturbed, memory flat, no defect logged', async () => {
   const edge = await EdgeProcess.start({ SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '1' });
   const [subscriber, publisher] = [
     await RawClient.connect(edge.tcp, { version: 5 }),

@@ -152,7 +152,7 @@ test('QoS 0 messages and QoS 0 subscriptions: nothing is kept for an absent clie
   }
 });
 
-test('[MQTT5 4.4.0-1] [MQTT5 4.6.0-1] [MQTT311 4.4.0-1] [MQTT311 4.6.0-1] what was in flight comes again with DUP, its id and in its order, before everything new', async () => {
+test('[MQTT5 3.3.1-1] [MQTT311 3.3.1-1] [MQTT5 4.4.0-1] [MQTT5 4.6.0-1] [MQTT311 4.4.0-1] [MQTT311 4.6.0-1] what was in flight comes again with DUP, its id and in its order, before everything new', async () => {
   for (const version of [4, 5] as const) {
     const topic = `flight/${version}`;
     const fields = durable(version);
