@@ -55,7 +55,7 @@ function runCorpus(manner: Manner): void {
 
   for (const group of groups) {
     const ids = citationsOf(group).map((id) => `[${id}]`);
-    test(`${ids.join(' ')} ${group.title}, ${manner}: ${group.cases.length} cases`, async () => {
+    test(`${ids.join(' ')} [C] ${group.title}, ${manner}: ${group.cases.length} cases`, async () => {
       const failures = await play(node.tcp, group.cases, manner);
       await observe();
       assert.deepEqual(failures, []);
