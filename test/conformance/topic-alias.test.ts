@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { IPublishPacket } from 'mqtt-packet';
-import { startDeployment } from '../support/deployment.ts';
+import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, RawClient } from '../support/raw-client.ts';
 
@@ -132,7 +132,7 @@ test('[MQTT5 3.3.2-7] [MQTT5 4.4.0-1] what is sent again on a new connection has
   await Promise.all([third.end(0), publisher.end()]);
 });
 
-test('[MQTT5 3.3.2-7] a message that a slow client did not get has set no alias', async (t) => {
+testEmbedded('[MQTT5 3.3.2-7] a message that a slow client did not get has set no alias', async (t) => {
   const slow = await startDeployment({ SUPERMQ_LIMITS_MAX_OUTBOUND_BYTES_PER_CLIENT: '16384' });
   t.after(() => slow.stop());
   const subscriber = await connect(10, {}, slow.tcp);

@@ -126,8 +126,11 @@ export function connect(version: Version, parts: ConnectParts = {}): Buffer {
   return packet(header, protocol(version), flags, u16(60), version === 5 ? properties : bytes(), ...payload);
 }
 
+/** Request Problem Information 0: answers have no Reason String. */
+const plainAnswers = props(0x17, 0);
+
 export function connected(version: Version, parts: ConnectParts = {}): Step {
-  return { send: connect(version, parts), packets: ['CONNACK 0x00'], waits: false };
+  return { send: connect(version, { properties: plainAnswers, ...parts }), packets: ['CONNACK 0x00'], waits: false };
 }
 
 export interface PublishParts {
