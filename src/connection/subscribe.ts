@@ -71,8 +71,12 @@ function notOffered(parsed: ParsedFilter | undefined, capabilities: Capabilities
 }
 
 export function unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-  const { client, sessionIfMade: session, subscriptions } = connection;
+  const { client, pendingSubscribes, sessionIfMade: session, subscriptions } = connection;
   if (client === undefined) return;
+  if (client.version === 5 && pendingSubscribes?.has(packet.packetId) === true) {
+    const refused = packet.filters.map(() => Reason.packetIdentifierInUse); // MQTT 3.x has no word for it
+    return connection.send(encodeUnsuback(client.version, packet.packetId, refused));
+  }
   const codes = packet.filters.map((filter) => {
     session?.unsubscribe(filter);
     return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted;
