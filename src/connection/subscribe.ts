@@ -84,14 +84,18 @@ function notOffered(parsed: ParsedFilter | undefined, capabilities: Capabilities
 
 /** @throws MqttError 0x95 when the client would not take the UNSUBACK: nothing is unsubscribed then */
 export function unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-  const { client, sender, sessionIfMade: session, subscriptions } = connection;
+  const { client, pendingSubscribes, sender, sessionIfMade: session, subscriptions } = connection;
   if (client === undefined) return;
   sender.checkFits(subackLength(packet.filters.length), 'UNSUBACK');
+  if (client.version === 5 && pendingSubscribes?.has(packet.packetId) === true) {
+    const inUse = Reason.packetIdentifierInUse; // MQTT 3.x has no word for it
+    const refused = packet.filters.map(() => inUse);
+    return connection.send(encodeUnsuback(client.version, packet.packetId, refused), reasonText(inUse));
+  }
   const codes = packet.filters.map((filter) => {
-    if (parseFilter(filter) === undefined) return Reason.topicFilterInvalid;
+    if (parseFilter(filter) === undefined) return Reason.topicFilterInvalid; // [MQTT5 3.11.3-2]
     session?.unsubscribe(filter);
-    if (subscriptions.remove(filter)) return Reason.success;
-    return parseFilter(filter) === undefined ? Reason.topicFilterInvalid : Reason.noSubscriptionExisted; // [MQTT5 3.11.3-2]
+    return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted;
   });
   // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
   const text = codes.includes(Reason.topicFilterInvalid) ? reasonText(Reason.topicFilterInvalid) : undefined;

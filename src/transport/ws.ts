@@ -76,11 +76,7 @@ class WebSocketTransport implements Transport {
   }
 
   end(): void {
-    const socket = this.#socket;
-    socket.resume();
-    socket.close(NORMAL_CLOSURE);
-    const timer = setTimeout(() => socket.terminate(), END_GRACE_MILLISECONDS).unref();
-    socket.once('close', () => clearTimeout(timer));
+    this.#close(NORMAL_CLOSURE);
   }
 
   destroy(): void {
@@ -93,10 +89,20 @@ class WebSocketTransport implements Transport {
     this.#events?.drain();
   };
 
-  /** [MQTT5 6.0.0-1] */
+  /** What comes behind the text is nobody's any more. [MQTT5 6.0.0-1] [MQTT311 6.0.0-1] */
   #refuseText(): void {
     this.#cause = new Error('text frame');
-    this.#socket.close(UNSUPPORTED_DATA, 'binary frames only');
+    this.#socket.removeAllListeners('message');
+    this.#close(UNSUPPORTED_DATA, 'binary frames only');
+  }
+
+  /** A peer that does not answer the close is cut. */
+  #close(code: number, reason?: string): void {
+    const socket = this.#socket;
+    socket.resume();
+    socket.close(code, reason);
+    const timer = setTimeout(() => socket.terminate(), END_GRACE_MILLISECONDS).unref();
+    socket.once('close', () => clearTimeout(timer));
   }
 }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDeployment } from '../support/deployment.ts';
+import { receivedBefore } from '../support/markers.ts';
 import type { TestNode } from '../support/node.ts';
 import { type ConnectFields, connectPacket, RawClient } from '../support/raw-client.ts';
 
@@ -74,7 +75,7 @@ test('[MQTT5 3.2.2-9] Maximum QoS 0 with a log: sessions last, and no Receive Ma
   await zero.stop();
 });
 
-test('[MQTT5 3.2.2-11] PUBLISH above Maximum QoS gets 0x9B, and MQTT 3.x is closed; at Maximum QoS it is stored', async () => {
+test('[MQTT5 3.2.2-11] [C] PUBLISH above Maximum QoS gets 0x9B, and MQTT 3.x is closed; at Maximum QoS it is stored', async () => {
   for (const version of [3, 4, 5] as const) {
     const client = await RawClient.connect(modest.tcp, { version });
     assert.equal(await client.publishAcknowledged('modest/a', 'x', 1), 0);
@@ -117,7 +118,7 @@ test('the will of a 3.x client is published at Maximum QoS, and not retained whe
   await Promise.all([watcher.end(), late.end()]);
 });
 
-test('[MQTT5 3.2.2-14] RETAIN where it is not offered gets 0x9A at every QoS', async () => {
+test('[MQTT5 3.2.2-14] [C] RETAIN where it is not offered gets 0x9A at every QoS', async () => {
   for (const qos of [0, 1] as const) {
     const client = await RawClient.connect(modest.tcp, { version: 5 });
     client.publish('retain/refused', 'x', qos === 0 ? { retain: true } : { retain: true, qos, messageId: 1 });
@@ -141,6 +142,24 @@ test('[MQTT5 3.3.1-13] RETAIN of a 3.x client where it is not offered: delivered
   await publisher.publishAcknowledged('retain/three', 'live', 1);
   assert.deepEqual(await late.messages(1), [{ topic: 'retain/three', payload: 'live' }]);
   await Promise.all([watcher.end(), publisher.end(), late.abort()]);
+});
+
+test('[MQTT5 3.2.2-17] [MQTT5 3.2.2-18] [C] Topic Alias Maximum: aliases up to it are taken, one above it gets 0x94, and every one where it is 0; nobody gets the message', async () => {
+  for (const maximum of [0, 3]) {
+    const on = await startDeployment({ SUPERMQ_LIMITS_TOPIC_ALIAS_MAXIMUM: String(maximum) });
+    const watcher = await RawClient.connect(on.tcp);
+    await watcher.subscribe('alias/#');
+    const client = await RawClient.connect(on.tcp, { version: 5 });
+    assert.equal(client.connack.properties?.topicAliasMaximum ?? 0, maximum);
+    for (let alias = 1; alias <= maximum; alias++)
+      client.publish(`alias/${alias}`, 'x', { properties: { topicAlias: alias } });
+    client.publish('alias/above', 'x', { properties: { topicAlias: maximum + 1 } });
+    assert.equal(await client.closingReason(), 0x94);
+    const expected = maximum === 0 ? [] : ['alias/1', 'alias/2', 'alias/3'];
+    assert.deepEqual(await receivedBefore(on.tcp, watcher, 'alias/marker'), expected);
+    await watcher.end();
+    await on.stop();
+  }
 });
 
 const refusals = [

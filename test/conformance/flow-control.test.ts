@@ -138,7 +138,7 @@ test('[MQTT5 §4.9 pubrel] [MQTT5 3.3.4-10] [MQTT5 4.9.0-3] PUBREL takes no plac
   for (const client of [again, publisher]) await client.end(0);
 });
 
-test('without a Receive Maximum a client gets as many as the node allows, in MQTT 3.1.1 too', async () => {
+test('[MQTT5 §3.1.2.11.3] without a Receive Maximum a client gets as many as the node allows, in MQTT 3.1.1 too', async () => {
   const small = await startDeployment({ SUPERMQ_LIMITS_MAX_IN_FLIGHT_PER_CLIENT: '7' });
   for (const version of [4, 5] as const) {
     const subscriber = await RawClient.connect(small.tcp, { version });
@@ -152,7 +152,7 @@ test('without a Receive Maximum a client gets as many as the node allows, in MQT
   await small.stop();
 });
 
-test('MQTT5 section 3.2.2.3.3: Receive Maximum of the server is announced, kept to, and 0x93 is beyond it', async () => {
+test('[MQTT5 §3.2.2.3.3] [MQTT5 §4.9 receive-maximum] [C] Receive Maximum of the server is announced, kept to, and 0x93 is beyond it', async () => {
   const strict = await startDeployment({ SUPERMQ_LIMITS_RECEIVE_MAXIMUM: '20' });
   const client = await RawClient.connect(strict.tcp, { version: 5 });
   assert.equal(client.connack.properties?.receiveMaximum, 20);
@@ -170,7 +170,7 @@ test('MQTT5 section 3.2.2.3.3: Receive Maximum of the server is announced, kept 
   await strict.stop();
 });
 
-test('MQTT5 section 4.9: the usual Receive Maximum is 100, and the 101st message is too many', async () => {
+test('[MQTT5 §3.2.2.3.3] [MQTT5 §4.9 receive-maximum] [C] the usual Receive Maximum is 100, and the 101st message is too many', async () => {
   const client = await connect();
   assert.equal(client.connack.properties?.receiveMaximum, 100);
   for (let id = 1; id <= 101; id++) client.publish('many', 'x', { qos: 2, messageId: id });

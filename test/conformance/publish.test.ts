@@ -85,7 +85,7 @@ test('MQTT 3.1.1: the same breaches close without a packet', async () => {
   for (const bytes of cases) assert.equal(await reaction(4, bytes), undefined);
 });
 
-test('[MQTT5 3.2.2-15] a packet above Maximum Packet Size gets 0x95 as soon as its length is known', async () => {
+test('[MQTT5 3.2.2-15] [C] a packet above Maximum Packet Size gets 0x95 as soon as its length is known', async () => {
   const client = await RawClient.connect(node.tcp, { version: 5 });
   assert.equal(client.connack.properties?.maximumPacketSize, 100_000);
   client.send(Buffer.from([0x30, 0xa1, 0x8d, 0x06])); // 100,001 bytes are announced, none of them sent

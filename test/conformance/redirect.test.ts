@@ -30,7 +30,7 @@ for (const [permanent, code] of [
   ['false', 0x9c],
   ['true', 0x9d],
 ] as const) {
-  test(`[MQTT5 §4.11] drain.permanent ${permanent}: DISCONNECT and CONNACK 0x${code.toString(16)} with the Server Reference; MQTT 3.x is closed, or refused with 0x03`, async () => {
+  test(`[MQTT5 §4.11 server-reference] [MQTT5 §3.2.2.3.16] [MQTT5 §3.14.2.1 causes] drain.permanent ${permanent}: DISCONNECT and CONNACK 0x${code.toString(16)} with the Server Reference; MQTT 3.x is closed, or refused with 0x03`, async () => {
     const node = await startDeployment({ ...reference, SUPERMQ_DRAIN_PERMANENT: permanent });
     const five = await RawClient.connect(node.tcp, { version: 5 });
     const four = await RawClient.connect(node.tcp, { version: 4 });
@@ -50,7 +50,7 @@ for (const [permanent, code] of [
   });
 }
 
-test('[MQTT5 §4.11] a stopping node waits for CONNECT as long as a moment, not as long as a silent connection lives', async () => {
+test('[MQTT5 §4.11 server-reference] a stopping node waits for CONNECT as long as a moment, not as long as a silent connection lives', async () => {
   const node = await startDeployment(reference);
   const [silent] = await openSilently(node, 5);
   const before = performance.now();
@@ -60,7 +60,7 @@ test('[MQTT5 §4.11] a stopping node waits for CONNECT as long as a moment, not 
   assert.deepEqual(silent?.received, []);
 });
 
-test('[MQTT5 §4.11] a stopping node ends at once when nobody is left to be told', async () => {
+test('[MQTT5 §4.11 server-reference] a stopping node ends at once when nobody is left to be told', async () => {
   const node = await startDeployment(reference);
   const client = await RawClient.connect(node.tcp, { version: 5 });
   const before = performance.now();
@@ -69,7 +69,7 @@ test('[MQTT5 §4.11] a stopping node ends at once when nobody is left to be told
   assert.equal((await lastWord(client))?.reasonCode, 0x9c);
 });
 
-test('[MQTT5 3.1.2-24] [MQTT5 §4.11] a reference above the Maximum Packet Size of a client is left out, in DISCONNECT and CONNACK', async () => {
+test('[MQTT5 3.1.2-24] [MQTT5 §4.11 server-reference] a reference above the Maximum Packet Size of a client is left out, in DISCONNECT and CONNACK', async () => {
   const node = await startDeployment(reference);
   const small = { version: 5 as const, properties: { maximumPacketSize: 30 } };
   const client = await RawClient.connect(node.tcp, small);
@@ -84,7 +84,7 @@ test('[MQTT5 3.1.2-24] [MQTT5 §4.11] a reference above the Maximum Packet Size 
 });
 
 testEmbedded(
-  '[MQTT5 §4.11] a CONNECT that is being worked on is redirected too, and the drain waits until its session is given back',
+  '[MQTT5 §4.11 server-reference] a CONNECT that is being worked on is redirected too, and the drain waits until its session is given back',
   async () => {
     const node = await startWiredNode();
     let proceed = (): void => {};

@@ -47,7 +47,7 @@ async function upTo(marker: string, topic: string, subscriber: RawClient, publis
   }
 }
 
-test('[MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6] [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] [MQTT311 3.2.2-3] Session Present in all four cases', async () => {
+test('[MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6] [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] [MQTT311 3.2.2-3] [MQTT5 3.1.4-4] [MQTT311 3.1.4-3] Session Present in all four cases', async () => {
   for (const version of [4, 5] as const) {
     const fields = durable(version);
     assert.equal(await isPresent(fields), false, 'none, not clean');
@@ -69,7 +69,7 @@ test('[MQTT311 3.2.2-4] [MQTT5 3.2.2-6] a refused CONNECT has Session Present 0,
   assert.equal(await isPresent(fields), true);
 });
 
-test('[MQTT5 3.1.2-4] [MQTT311 3.1.2-6] Clean Start discards subscriptions, what waits and what is in flight', async () => {
+test('[MQTT5 3.1.2-4] [MQTT311 3.1.2-6] [MQTT5 3.1.4-4] [MQTT311 3.1.4-3] Clean Start discards subscriptions, what waits and what is in flight', async () => {
   for (const version of [4, 5] as const) {
     const fields = durable(version);
     const publisher = await connect();

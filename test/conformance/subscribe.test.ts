@@ -286,22 +286,3 @@ test('[MQTT5 3.12.4-1] [MQTT5 §3.12] [C] PINGREQ is answered, and a payload in 
   await client.closed;
   assert.equal(client.received[0]?.cmd === 'disconnect' && client.received[0].reasonCode, 0x81);
 });
-
-test('MQTT5 section 3.14.2.2.2: Session Expiry in DISCONNECT after 0 in CONNECT is a protocol error', async () => {
-  const client = await RawClient.connect(node.tcp, { version: 5 });
-  client.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 10 } });
-  await client.closed;
-  assert.equal(client.received[0]?.cmd === 'disconnect' && client.received[0].reasonCode, 0x82);
-});
-
-test('[MQTT5 3.14.4-3] nothing behind DISCONNECT is handled', async () => {
-  await withClients([4], async (watcher) => {
-    await watcher.subscribe('after/#');
-    const client = await RawClient.connect(node.tcp);
-    client.socket.write(
-      Buffer.concat([Buffer.from([0xe0, 0]), Buffer.from([0x30, 9, 0, 7, ...Buffer.from('after/x')])]),
-    );
-    await client.closed;
-    assert.deepEqual(await received(watcher, watcher), []);
-  });
-});

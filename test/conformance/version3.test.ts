@@ -83,7 +83,7 @@ test('a session of MQTT 3.1 is resumed though CONNACK cannot say so', async () =
   });
 });
 
-test('[MQTT311 3.1.2-1] [MQTT311 3.1.2-2] return code 1 for a level that does not belong to its name, and no answer to another name', async () => {
+test('[MQTT311 3.1.2-1] [MQTT311 3.1.2-2] [C] return code 1 for a level that does not belong to its name, and no answer to another name', async () => {
   const named = (name: string, level: number): Buffer => packet(0x10, str(name), level, CLEAN, u16(0), str(nextId()));
   assert.deepEqual(await untilClosed(named('MQIsdp', 4)), refusedWith(1));
   assert.deepEqual(await untilClosed(named('MQTT', 3)), refusedWith(1));

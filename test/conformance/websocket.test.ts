@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import mqttPacket, { type Packet } from 'mqtt-packet';
 import { WebSocket } from 'ws';
 import { startDeployment } from '../support/deployment.ts';
+import { receivedBefore } from '../support/markers.ts';
 import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 
@@ -49,7 +50,7 @@ function reader(socket: WebSocket): () => Promise<Packet> {
   };
 }
 
-test('[MQTT5 6.0.0-4] the server selects mqtt, or mqttv3.1 for old clients', async () => {
+test('[MQTT5 6.0.0-4] [MQTT311 6.0.0-4] the server selects mqtt, or mqttv3.1 for old clients', async () => {
   for (const [offered, selected] of [
     [['mqtt'], 'mqtt'],
     [['mqttv3.1'], 'mqttv3.1'],
@@ -62,7 +63,7 @@ test('[MQTT5 6.0.0-4] the server selects mqtt, or mqttv3.1 for old clients', asy
   }
 });
 
-test('[MQTT5 6.0.0-3] an upgrade without the subprotocol, or to another path, is refused', async () => {
+test('[MQTT5 6.0.0-3] [MQTT311 6.0.0-3] an upgrade without the subprotocol, or to another path, is refused', async () => {
   assert.equal(await refusedWith([]), 400);
   assert.equal(await refusedWith(['stomp']), 400);
   assert.equal(await refusedWith(['mqtt'], '/other'), 404);
@@ -70,14 +71,29 @@ test('[MQTT5 6.0.0-3] an upgrade without the subprotocol, or to another path, is
   assert.equal(response.status, 426);
 });
 
-test('[MQTT5 6.0.0-1] a text frame closes the connection', async () => {
+test('[MQTT5 6.0.0-1] [MQTT311 6.0.0-1] [C] a text frame closes the connection; neither it nor what comes behind it is handled', async () => {
+  const watcher = await RawClient.connect(node.tcp);
+  await watcher.subscribe('text/#');
+  const publish = (topic: string): Buffer =>
+    generate({ cmd: 'publish', topic, payload: 'x', qos: 0, dup: false, retain: false });
+  const first = await open();
+  first.send('hello');
+  first.send(generate(connectPacket({})));
+  assert.equal((await once(first, 'close'))[0], 1003);
+  const will = { topic: 'text/will', payload: Buffer.from('gone'), qos: 0 as const, retain: false };
   const socket = await open();
-  socket.send('hello');
-  const [code] = await once(socket, 'close');
-  assert.equal(code, 1003);
+  const next = reader(socket);
+  socket.send(generate(connectPacket({ will })));
+  await next();
+  // The text is a packet by its bytes.
+  socket.send(publish('text/frame').toString('latin1'));
+  socket.send(publish('text/after'));
+  assert.equal((await once(socket, 'close'))[0], 1003);
+  assert.deepEqual(await receivedBefore(node.tcp, watcher, 'text/marker'), ['text/will']);
+  await watcher.end();
 });
 
-test('[MQTT5 6.0.0-2] packets may be split and joined over frames as they like', async () => {
+test('[MQTT5 6.0.0-2] [MQTT311 6.0.0-2] packets may be split and joined over frames as they like', async () => {
   const socket = await open();
   const next = reader(socket);
   const bytes = Buffer.concat([

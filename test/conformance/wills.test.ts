@@ -92,7 +92,7 @@ for (const version of [3, 4, 5] as const) {
   });
 
   if (version !== 3) {
-    test(`[MQTT5 3.1.2-10] [MQTT311 3.1.2-10] ${name}: DISCONNECT discards the will, and a will is published once`, async () => {
+    test(`[MQTT5 3.1.2-10] [MQTT311 3.1.2-10] [MQTT5 3.14.4-3] [MQTT311 3.14.4-3] ${name}: DISCONNECT discards the will, and a will is published once`, async () => {
       const [kept, crashed] = [anyTopic(), anyTopic()];
       await (await connect({ version, topic: kept })).end();
       await assertNotPublished();
@@ -357,7 +357,7 @@ test('[MQTT5 §3.14.2.2.2] [MQTT5 §3.14.2.1 with-will] DISCONNECT 0x04 with ano
   await assertPublished(topic);
 });
 
-test('[MQTT5 §3.14.2.2.2] DISCONNECT 0x00 with a Session Expiry Interval after 0 in CONNECT is no valid one: 0x82, and the will is published', async () => {
+test('[MQTT5 §3.14.2.2.2] [C] DISCONNECT 0x00 with a Session Expiry Interval after 0 in CONNECT is no valid one: 0x82, and the will is published', async () => {
   const topic = anyTopic();
   const client = await connect({ topic, delaySeconds: 50, expirySeconds: 0 });
   client.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 10 } });

@@ -73,7 +73,7 @@ function scan(place: PropertyPlace, block: Buffer): void {
 
 describe('properties: where they may stand', () => {
   for (const [name, place] of clientPlaces) {
-    test(`[MQTT5 §2.2.2.2] ${name} takes its properties and refuses all others, known or not`, () => {
+    test(`[MQTT5 §2.2.2.2 misplaced] ${name} takes its properties and refuses all others, known or not`, () => {
       for (let id = 0; id < 128; id++) {
         const block = sample(id);
         // Authentication Data needs its method.
@@ -83,7 +83,7 @@ describe('properties: where they may stand', () => {
       }
     });
 
-    test(`[MQTT5 §2.2.2.2] ${name} takes User Property often and anything else once`, () => {
+    test(`[MQTT5 §2.2.2.2 misplaced] [MQTT5 §2.2.2.2 user-property] ${name} takes User Property often and anything else once`, () => {
       for (const id of allowed[name] ?? []) {
         const prefix = id === 22 ? sample(21) : bytes();
         const twice = bytes(prefix, sample(id), sample(id));

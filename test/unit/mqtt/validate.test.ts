@@ -117,11 +117,11 @@ describe('CONNECT', () => {
       ['[MQTT5 2.2.2-1] no property length', 0x81, packet(0x10, str('MQTT'), 5, 2, u16(0))],
       ['[MQTT5 1.5.5-1] property length longer than needed', 0x81, connect({ properties: bytes(0x80, 0x00) })],
       ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, connect({ properties: bytes(0x7f) })],
-      ['[MQTT5 §2.2.2.2] unknown property', 0x81, connect({ properties: props(0x7e, 0) })],
-      ['[MQTT5 §2.2.2.2] property of a will', 0x81, connect({ properties: props(property.willDelay(1)) })],
-      ['[MQTT5 §2.2.2.2] property of a CONNACK', 0x81, connect({ properties: props(36, 1) })],
+      ['[MQTT5 §2.2.2.2 misplaced] unknown property', 0x81, connect({ properties: props(0x7e, 0) })],
+      ['[MQTT5 §2.2.2.2 misplaced] property of a will', 0x81, connect({ properties: props(property.willDelay(1)) })],
+      ['[MQTT5 §2.2.2.2 misplaced] property of a CONNACK', 0x81, connect({ properties: props(36, 1) })],
       [
-        '[MQTT5 §2.2.2.2] repeated property',
+        '[MQTT5 §2.2.2.2 misplaced] repeated property',
         0x82,
         connect({ properties: props(property.sessionExpiry(0), property.sessionExpiry(0)) }),
       ],
@@ -149,12 +149,12 @@ describe('CONNECT', () => {
         connect({ level: 4, flags: clean | will, payload: willPayload('+/a', bytes()) }),
       ],
       [
-        '[MQTT5 §2.2.2.2] Topic Alias in a will',
+        '[MQTT5 §2.2.2.2 misplaced] Topic Alias in a will',
         0x81,
         connect({ flags: clean | will, payload: willPayload('t', props(property.topicAlias(1))) }),
       ],
       [
-        '[MQTT5 §2.2.2.2] repeated will property',
+        '[MQTT5 §2.2.2.2 misplaced] repeated will property',
         0x82,
         connect({
           flags: clean | will,
@@ -242,7 +242,7 @@ describe('CONNECT', () => {
     validConnect(connect({ level: 4, flags, payload: [...willPayload('t', bytes()), ...tail] }));
   });
 
-  test('[MQTT5 §2.2.2.2] User Property may repeat', () => {
+  test('[MQTT5 §2.2.2.2 user-property] User Property may repeat', () => {
     validConnect(connect({ properties: props(property.user('a', 'b'), property.user('a', 'b')) }));
   });
 });
@@ -291,7 +291,11 @@ describe('SUBSCRIBE', () => {
           0x81,
           packet(0x82, u16(1), props(11, 128, 128, 128, 128, 1), str('a'), 0),
         ],
-        ['[MQTT5 §2.2.2.2] Reason String', 0x81, packet(0x82, u16(1), props(property.reasonString('r')), str('a'), 0)],
+        [
+          '[MQTT5 §2.2.2.2 misplaced] Reason String',
+          0x81,
+          packet(0x82, u16(1), props(property.reasonString('r')), str('a'), 0),
+        ],
         ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, packet(0x82, u16(1), 9, str('a'), 0)],
         ...badStrings.map(
           (bad): Case => [`[MQTT5 3.8.3-1] filter with ${bad.what}`, 0x81, subscribe(str(bad.bytes), 0)],
@@ -340,7 +344,7 @@ describe('UNSUBSCRIBE', () => {
         ['[MQTT5 §1.2] filter runs past the packet', 0x81, packet(0xa2, u16(1), props(), 0, 2, 0x61)],
         ['[MQTT5 §1.2] half a length behind the last filter', 0x81, packet(0xa2, u16(1), props(), str('a'), 0)],
         [
-          '[MQTT5 §2.2.2.2] Subscription Identifier',
+          '[MQTT5 §2.2.2.2 misplaced] Subscription Identifier',
           0x81,
           packet(0xa2, u16(1), props(property.subscriptionIdentifier(1)), str('a')),
         ],
@@ -398,9 +402,9 @@ describe('DISCONNECT', () => {
       ['[MQTT5 3.14.2-1] reason code of a server', 0x82, packet(0xe0, 0x8e, props())],
       ['[MQTT5 §1.2] bytes behind the properties', 0x81, packet(0xe0, 0, props(), 0)],
       ['[MQTT5 §2.2.2.1] property length overruns the packet', 0x81, packet(0xe0, 0, 5)],
-      ['[MQTT5 §2.2.2.2] Will Delay', 0x81, packet(0xe0, 0, props(property.willDelay(1)))],
+      ['[MQTT5 §2.2.2.2 misplaced] Will Delay', 0x81, packet(0xe0, 0, props(property.willDelay(1)))],
       [
-        '[MQTT5 §2.2.2.2] Session Expiry twice',
+        '[MQTT5 §2.2.2.2 misplaced] Session Expiry twice',
         0x82,
         packet(0xe0, 0, props(property.sessionExpiry(1), property.sessionExpiry(1))),
       ],
@@ -449,7 +453,7 @@ describe('AUTH', () => {
       ['[MQTT5 §3.15.2.2.2] method twice', 0x82, packet(0xf0, 0x18, props(method, method))],
       ['[MQTT5 §3.15.2.2.3] data without a method', 0x82, packet(0xf0, 0x18, props(property.authenticationData('d')))],
       ['[MQTT5 §1.2] bytes behind the properties', 0x81, packet(0xf0, 0x18, props(method), 0)],
-      ['[MQTT5 §2.2.2.2] Session Expiry', 0x81, packet(0xf0, 0x18, props(method, property.sessionExpiry(1)))],
+      ['[MQTT5 §2.2.2.2 misplaced] Session Expiry', 0x81, packet(0xf0, 0x18, props(method, property.sessionExpiry(1)))],
     ],
     validate(5),
   );
