@@ -181,7 +181,7 @@ test('[MQTT5 4.12.0-4] data that is no SCRAM gets 0x82 at each step, channel bin
   assert.equal(await refusal(client), 0x82);
 });
 
-test('[MQTT5 4.12.0-5] AUTH with another method than CONNECT gets 0x82', async () => {
+test('[MQTT5 4.12.0-5] [C] AUTH with another method than CONNECT gets 0x82', async () => {
   const { challenge, client, scram } = await begin();
   client.send(auth(0x18, scram.final(dataOf(challenge)), 'SCRAM-SHA-1'));
   assert.equal(await refusal(client), 0x82);
@@ -196,7 +196,7 @@ test('[MQTT5 4.12.0-6] without a method in CONNECT there is neither AUTH nor a m
   await client.end();
 });
 
-test('[MQTT5 4.12.0-7] without a method in CONNECT an AUTH of the client is answered with DISCONNECT 0x82', async () => {
+test('[MQTT5 4.12.0-7] [C] without a method in CONNECT an AUTH of the client is answered with DISCONNECT 0x82', async () => {
   for (const reasonCode of [0x18, 0x19]) {
     const client = await RawClient.connect(node.tcp, { version: 5 });
     client.send(auth(reasonCode, new ScramClient('ann', 'pencil').first));
@@ -204,7 +204,7 @@ test('[MQTT5 4.12.0-7] without a method in CONNECT an AUTH of the client is answ
   }
 });
 
-describe('[MQTT5 3.1.2-30] until CONNACK only AUTH and DISCONNECT are accepted', () => {
+describe('until CONNACK only AUTH and DISCONNECT are accepted', () => {
   const publish: Packet = { cmd: 'publish', topic: 'early', payload: 'x', qos: 0, dup: false, retain: false };
   const others: Packet[] = [
     publish,
@@ -215,7 +215,7 @@ describe('[MQTT5 3.1.2-30] until CONNACK only AUTH and DISCONNECT are accepted',
     connectPacket({ version: 5 }),
   ];
   for (const other of others) {
-    test(`${other.cmd} gets 0x82, between two AUTH and right behind CONNECT`, async () => {
+    test(`[MQTT5 3.1.2-30] [C] ${other.cmd} gets 0x82, between two AUTH and right behind CONNECT`, async () => {
       const { client } = await begin();
       client.send(other);
       assert.equal(await refusal(client), 0x82);
@@ -224,7 +224,7 @@ describe('[MQTT5 3.1.2-30] until CONNACK only AUTH and DISCONNECT are accepted',
     });
   }
 
-  test('a PUBLISH that came too early is delivered to nobody', async () => {
+  test('[MQTT5 3.1.2-30] [C] a PUBLISH that came too early is delivered to nobody', async () => {
     const watcher = await RawClient.connect(node.tcp, { version: 5 });
     await watcher.subscribe('early');
     const { client } = await begin();
@@ -291,7 +291,7 @@ describe('AUTH that breaks a rule', () => {
     });
   }
 
-  test('[MQTT5 §3.1.2.11.10] Authentication Data without a method in CONNECT gets 0x82', async () => {
+  test('[MQTT5 §3.1.2.11.10] [C] Authentication Data without a method in CONNECT gets 0x82', async () => {
     const properties = { authenticationData: Buffer.from('x') };
     const bytes = mqttPacket.generate(connectPacket({ version: 5, properties }), { protocolVersion: 5 });
     assert.equal(await refusalOf(bytes), 0x82);

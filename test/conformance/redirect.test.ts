@@ -30,7 +30,7 @@ for (const [permanent, code] of [
   ['false', 0x9c],
   ['true', 0x9d],
 ] as const) {
-  test(`[MQTT5 §4.11 server-reference] [MQTT5 §3.2.2.3.16] [MQTT5 §3.14.2.1 causes] drain.permanent ${permanent}: DISCONNECT and CONNACK 0x${code.toString(16)} with the Server Reference; MQTT 3.x is closed, or refused with 0x03`, async () => {
+  test(`[MQTT5 §4.11 server-reference] [MQTT5 §4.11 closes] [MQTT5 §3.2.2.3.16] [MQTT5 §3.14.2.1 causes] drain.permanent ${permanent}: DISCONNECT and CONNACK 0x${code.toString(16)} with the Server Reference; MQTT 3.x is closed, or refused with 0x03`, async () => {
     const node = await startDeployment({ ...reference, SUPERMQ_DRAIN_PERMANENT: permanent });
     const five = await RawClient.connect(node.tcp, { version: 5 });
     const four = await RawClient.connect(node.tcp, { version: 4 });
