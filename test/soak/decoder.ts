@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import mqttPacket, { type IPublishPacket, type Packet, type Parser } from 'mqtt-packet';
 import type { Route } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
+import { allCapabilities } from '../../src/connection/capabilities.ts';
 import type { Connection } from '../../src/connection/connection.ts';
 import { Receiver } from '../../src/connection/receiver.ts';
 import { makeCounters } from '../../src/counters.ts';
@@ -152,7 +153,8 @@ export class DecoderTarget {
     };
     const bus = new EmbeddedBus(counters, { writable() {}, disconnected() {}, connected() {} });
     bus.subscribe('#', (route, payload, extras) => take({ route, payload, extras }));
-    const node = { counters, publisher: new Publisher(bus, counters), sessions: {}, connections: {} };
+    const publisher = new Publisher(bus, counters);
+    const node = { counters, publisher, capabilities: allCapabilities, sessions: {}, connections: {} };
     const receivers = { intake: { take }, retaining: { take } };
     return { client: { version }, node, hasNoLocal: false, origin: 'origin', ...receivers } as unknown as Connection;
   }
