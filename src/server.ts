@@ -334,6 +334,7 @@ class Node implements RunningServer {
         maximumSubscriptions: limits.maxSubscriptionsPerClient,
         maximumOutboundBytes: limits.maxOutboundBytesPerClient,
         topicAliasMaximum: limits.topicAliasMaximum,
+        outboundTopicAliasMaximum: limits.outboundTopicAliasMaximum,
         maximumClientIdBytes: limits.maxClientIdBytes,
         maximumSessionExpirySeconds: limits.maxSessionExpirySeconds,
         receiveMaximum: limits.receiveMaximum,

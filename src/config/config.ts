@@ -58,6 +58,7 @@ export interface Config {
     readonly maxGroups: number;
     readonly maxOutboundBytesPerClient: number;
     readonly topicAliasMaximum: number;
+    readonly outboundTopicAliasMaximum: number;
     readonly maxClientIdBytes: number;
     readonly backlog: number;
   };

@@ -378,6 +378,13 @@ const limits: readonly Option[] = [
     'Topic aliases that a client may use on its way to us.',
   ),
   option(
+    'limits.outboundTopicAliasMaximum',
+    'LIMITS_OUTBOUND_TOPIC_ALIAS_MAXIMUM',
+    integer(0, 65_535),
+    32,
+    'Topic aliases that we use on our way to a client that takes as many; 0 = never.',
+  ),
+  option(
     'limits.maxClientIdBytes',
     'LIMITS_MAX_CLIENT_ID_BYTES',
     integer(23, 65_535, 'bytes'),

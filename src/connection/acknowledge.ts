@@ -2,7 +2,7 @@
 import { type Acknowledgement, encodeAcknowledgement, readAcknowledgement } from '../mqtt/acknowledgement.ts';
 import type { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
+import { protocolError, Reason, reasonText } from '../mqtt/reason.ts';
 import type { Connection } from './connection.ts';
 
 const acknowledgement: Acknowledgement = { packetId: 0, reason: 0 };
@@ -34,8 +34,7 @@ function release(connection: Connection, version: ProtocolVersion, packetId: num
   const { session } = connection;
   if (session.inbound.get(packetId)?.state === 'storing') throw protocolError('PUBREL before PUBREC');
   const isKnown = session.inbound.release(packetId);
-  const reason = isKnown ? Reason.success : Reason.packetIdentifierNotFound; // [MQTT5 §3.7.2.1]
-  const answer = (): void => connection.send(encodeAcknowledgement(PacketType.pubcomp, packetId, version, reason));
-  if (isKnown) session.save(answer);
-  else answer();
+  if (isKnown) return session.save(() => connection.send(encodeAcknowledgement(PacketType.pubcomp, packetId, version)));
+  const reason = Reason.packetIdentifierNotFound; // [MQTT5 §3.7.2.1]
+  connection.send(encodeAcknowledgement(PacketType.pubcomp, packetId, version, reason), reasonText(reason));
 }

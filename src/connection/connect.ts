@@ -22,6 +22,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
   const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
+  checkConnackFits(connection, packet, clientId);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) node.sessions?.wills.check(will);
   const claim = await node.cluster.claim(clientId, () => connection.takenOver());
@@ -92,6 +93,15 @@ function finishConnect(connection: Connection, packet: ConnectPacket, { claim, c
   const client = { id: clientId, version, requestedExpirySeconds, receiveMaximum, claim };
   connection.connected(client, keepAliveSeconds, session);
   connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds, sessionPresent });
+}
+
+/** Before the client id is claimed: who could not take its CONNACK closes no other connection and touches no session. [MQTT5 3.1.2-24] */
+function checkConnackFits(connection: Connection, packet: ConnectPacket, clientId: string): void {
+  if (packet.maximumPacketSize === Number.POSITIVE_INFINITY) return;
+  const keepAliveSeconds = enforcedKeepAlive(packet, connection.node.limits.maximumKeepAliveSeconds);
+  const options = connackOf(connection, packet, { clientId, keepAliveSeconds, sessionPresent: false });
+  const connack = encodeConnack(packet.version, options, packet.maximumPacketSize);
+  connection.sender.checkFits(connack.length, 'CONNACK');
 }
 
 function openSession(

@@ -222,9 +222,9 @@ export class Connection implements TransportEvents {
     if (this.#state === 'connected') this.transport.resume();
   }
 
-  /** An answer to the client; a client that lets its answers pile up is cut. */
-  send(packet: Buffer): void {
-    if (this.#state === 'closed' || this.sender.send(packet)) return;
+  /** An answer to the client, `text` says why it is a refusal; a client that lets its answers pile up is cut. */
+  send(packet: Buffer, text?: string): void {
+    if (this.#state === 'closed' || this.sender.send(packet, text)) return;
     this.debug('stalled', 'The client does not read its answers');
     this.#finish(undefined, true);
     this.transport.destroy();

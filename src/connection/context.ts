@@ -20,6 +20,8 @@ export interface ConnectionLimits {
   readonly maximumSubscriptions: number;
   readonly maximumOutboundBytes: number;
   readonly topicAliasMaximum: number;
+  /** Aliases that we set for a client which takes as many; 0 = none. */
+  readonly outboundTopicAliasMaximum: number;
   readonly maximumClientIdBytes: number;
   /** Longest Session Expiry Interval granted. */
   readonly maximumSessionExpirySeconds: number;

@@ -3,10 +3,11 @@
  * for the connection to answer.
  */
 import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
-import type { Framer } from '../mqtt/framing.ts';
+import { type Framer, paddedLength } from '../mqtt/framing.ts';
+import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
-import { requestedVersion } from '../mqtt/validate.ts';
+import { requestedPacketSize, requestedVersion } from '../mqtt/validate.ts';
 import { acknowledge } from './acknowledge.ts';
 import { Authentication } from './authenticate.ts';
 import { acceptConnect } from './connect.ts';
@@ -20,7 +21,7 @@ export function dispatch(connection: Connection, framer: Framer): void {
   if (client === undefined) {
     if (authentication !== undefined) return beforeConnack(connection, authentication, framer);
     if (type !== PacketType.connect) throw protocolError('the first packet must be CONNECT'); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
-    return startConnect(connection, wholePacket(framer), framer.bodyStart - framer.start);
+    return startConnect(connection, framer);
   }
   if (type === PacketType.connect) throw protocolError('a second CONNECT'); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
   if (type >= PacketType.puback && type <= PacketType.pubcomp) return acknowledge(connection, client.version, framer);
@@ -54,12 +55,17 @@ function wholePacket(framer: Framer): Buffer {
   return framer.buffer.subarray(framer.start, framer.end);
 }
 
-function startConnect(connection: Connection, frame: Buffer, bodyOffset: number): void {
+function startConnect(connection: Connection, framer: Framer): void {
+  const [frame, bodyOffset] = [wholePacket(framer), framer.bodyStart - framer.start];
   connection.requestedVersion = requestedVersion(frame, bodyOffset);
-  const packet: ConnectPacket = decodeConnect(frame, bodyOffset);
+  framer.refusesPadding = connection.requestedVersion === 5;
+  if (framer.refusesPadding && framer.isPadded) throw paddedLength();
+  const packet = readConnect(connection, frame, bodyOffset);
   const { node, sender } = connection;
   sender.hasProperties = packet.version === 5;
+  sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
   sender.maximumPacketSize = packet.maximumPacketSize;
+  sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
   const accept = (): void => {
     acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
   };
@@ -74,6 +80,16 @@ function startConnect(connection: Connection, frame: Buffer, bodyOffset: number)
   connection.authentication.begin(packet.authenticationData, accept);
 }
 
+/** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */
+function readConnect(connection: Connection, frame: Buffer, bodyOffset: number): ConnectPacket {
+  try {
+    return decodeConnect(frame, bodyOffset);
+  } catch (error) {
+    connection.sender.maximumPacketSize = requestedPacketSize(frame, bodyOffset);
+    throw error;
+  }
+}
+
 function disconnect(connection: Connection, packet: DisconnectPacket): void {
   const expiry = packet.sessionExpirySeconds ?? 0;
   if (expiry !== 0 && connection.client?.requestedExpirySeconds === 0) {
@@ -82,4 +98,13 @@ function disconnect(connection: Connection, packet: DisconnectPacket): void {
   if (packet.sessionExpirySeconds !== undefined) connection.changeExpiry(packet.sessionExpirySeconds);
   // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3] a normal goodbye discards the will
   connection.disconnected(packet.reasonCode !== Reason.success);
+}
+
+/** None for a client that does not ask for them. [MQTT5 3.1.2-26] [MQTT5 3.1.2-27] */
+function outboundAliases(
+  { maximumPacketSize, topicAliasMaximum }: ConnectPacket,
+  limit: number,
+): OutboundAliases | undefined {
+  const maximum = Math.min(topicAliasMaximum, limit);
+  return maximum === 0 ? undefined : new OutboundAliases(maximum, maximumPacketSize);
 }

@@ -6,7 +6,7 @@ import type { LogOutcome, LogPublish, Route } from '../broker/ports.ts';
 import type { Extras } from '../message.ts';
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType } from '../mqtt/packet.ts';
-import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import { MqttError, Reason, type ReasonCode, reasonText } from '../mqtt/reason.ts';
 import { findMessage } from '../session/find-message.ts';
 import type { InboundPacket } from '../session/inbound.ts';
 import type { Connection } from './connection.ts';
@@ -31,6 +31,17 @@ const HELD_BYTES = 1024 * 1024;
 
 /** What the client is told: the log's answer, or one that needs none of it. */
 type Answer = LogOutcome | Refusal | 'idInUse';
+
+/** Reason Strings. */
+const texts: Readonly<Record<Answer, string | undefined>> = {
+  stored: undefined,
+  forbidden: 'not authorized: topic is reserved',
+  payloadInvalid: reasonText(Reason.payloadFormatInvalid),
+  idInUse: reasonText(Reason.packetIdentifierInUse),
+  full: 'quota: the log of messages is full',
+  tooLarge: 'quota: the message is too large for the log',
+  refused: 'the log of messages refuses it',
+};
 
 /** A place in the client's order. */
 interface Place {
@@ -228,7 +239,7 @@ export class Intake {
     const version = this.#connection.client?.version ?? 4;
     const type = qos === 1 ? PacketType.puback : PacketType.pubrec;
     // [MQTT5 4.3.2-4] [MQTT5 4.3.3-8] [MQTT311 4.3.2-2] [MQTT311 4.3.3-2]
-    this.#connection.send(encodeAcknowledgement(type, packetId, version, reason));
+    this.#connection.send(encodeAcknowledgement(type, packetId, version, reason), texts[answer]);
   }
 
   #settleInbound(packetId: number, answer: Answer): void {

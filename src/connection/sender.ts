@@ -4,6 +4,9 @@
  */
 import type { Subscriber } from '../broker/interest.ts';
 import type { Counters } from '../counters.ts';
+import { explain } from '../mqtt/explain.ts';
+import type { OutboundAliases } from '../mqtt/outbound-aliases.ts';
+import { MqttError, Reason } from '../mqtt/reason.ts';
 import type { Outlet } from '../session/outlet.ts';
 import type { Transport } from '../transport/listener.ts';
 import type { Flushable, WriteBatch } from './write-batch.ts';
@@ -20,6 +23,10 @@ export class Sender implements Subscriber, Outlet, Flushable {
   maximumPacketSize = Number.POSITIVE_INFINITY;
   origin = '';
   readsLog = false;
+  /** Acknowledgements may say why: MQTT 5, and Request Problem Information is not 0. [MQTT5 3.1.2-29] */
+  explains = false;
+  /** Of a client that takes them. */
+  aliases: OutboundAliases | undefined;
   /** Called when there is room again after {@link hasRoom} was false. */
   roomMade: (() => void) | undefined;
   readonly #transport: Transport;
@@ -62,19 +69,33 @@ export class Sender implements Subscriber, Outlet, Flushable {
       return;
     }
     this.#counters.messagesDelivered += count;
-    this.#enqueue(packets);
+    this.#enqueue(this.aliases === undefined ? packets : this.aliases.rewrite(packets, count));
   }
 
   /** A PUBLISH of QoS 1 or 2: whoever sends it has looked at {@link hasRoom}. */
   deliverAcknowledged(packet: Buffer): void {
-    if (!this.#isClosed) this.#enqueue(packet);
+    if (!this.#isClosed) this.#enqueue(this.aliases === undefined ? packet : this.aliases.rewrite(packet, 1));
   }
 
-  /** Answers of the protocol: never dropped. False when even these pile up and the connection should be cut. */
-  send(packet: Buffer): boolean {
+  /**
+   * Answers of the protocol: never dropped. False when even these pile up and the connection should be cut. `text` is the Reason String
+   * of an acknowledgement that refuses.
+   */
+  send(packet: Buffer, text?: string): boolean {
     if (this.#isClosed) return true;
-    this.#enqueue(packet);
+    const isExplained = text !== undefined && this.explains;
+    this.#enqueue(isExplained ? explain(packet, text, this.maximumPacketSize) : packet);
     return this.waitingBytes <= this.#limit + ANSWER_ALLOWANCE_BYTES;
+  }
+
+  /**
+   * To be called before anything is done whose answer may be large.
+   * @throws MqttError 0x95 when the client does not take a packet of so many bytes [MQTT5 3.1.2-24]
+   */
+  checkFits(bytes: number, name: string): void {
+    if (bytes <= this.maximumPacketSize) return;
+    const text = `${name} of ${bytes} bytes is above the Maximum Packet Size of the client`;
+    throw new MqttError(Reason.packetTooLarge, text);
   }
 
   /** One write for everything of this turn; while the peer is slow, everything stays here, in memory of its own. */

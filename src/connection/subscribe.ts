@@ -4,9 +4,9 @@
  * Maximum QoS.
  */
 import { isSubscribeAllowed } from '../broker/walls.ts';
-import { encodeSuback, encodeUnsuback } from '../mqtt/codec.ts';
+import { encodeSuback, encodeUnsuback, subackLength } from '../mqtt/codec.ts';
 import type { QoS, SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
-import { MqttError, protocolError, Reason, type ReasonCode } from '../mqtt/reason.ts';
+import { MqttError, protocolError, Reason, type ReasonCode, reasonText } from '../mqtt/reason.ts';
 import { hasWildcard, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
 import type { Session } from '../session/session.ts';
 import type { Capabilities } from './capabilities.ts';
@@ -18,8 +18,18 @@ const PENDING_SUBSCRIBES = 1_024;
 const HIGHEST_GRANTED = 2;
 const RETRY_MILLISECONDS = 500;
 
+/** What comes of the filters of one SUBSCRIBE beside their codes. */
+interface Outcome {
+  /** Filters whose retained messages are to be sent. */
+  readonly due: string[];
+  /** Why filters were refused, each reason once. */
+  readonly refusals: Set<string>;
+}
+
+/** @throws MqttError 0x95 when the client would not take the SUBACK: nothing is subscribed then */
 export function subscribe(connection: Connection, packet: SubscribePacket): void {
   checkOffered(connection, packet);
+  connection.sender.checkFits(subackLength(packet.requests.length), 'SUBACK');
   connection.pendingSubscribes ??= new Set();
   const { pendingSubscribes } = connection;
   if (pendingSubscribes.has(packet.packetId)) {
@@ -27,20 +37,22 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
       connection,
       packet,
       packet.requests.map(() => Reason.packetIdentifierInUse),
+      reasonText(Reason.packetIdentifierInUse),
     );
   }
   if (pendingSubscribes.size >= PENDING_SUBSCRIBES)
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
-  /** Filters whose retained messages are to be sent. */
-  const due: string[] = [];
-  const codes = packet.requests.map((request) => grant(connection, request, packet.subscriptionIdentifier, due)); // [MQTT5 3.8.4-5]
-  if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes);
+  const outcome: Outcome = { due: [], refusals: new Set() };
+  const { subscriptionIdentifier } = packet;
+  const codes = packet.requests.map((request) => grant(connection, request, subscriptionIdentifier, outcome)); // [MQTT5 3.8.4-5]
+  const text = outcome.refusals.size === 0 ? undefined : [...outcome.refusals].join('; ');
+  if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes, text);
   pendingSubscribes.add(packet.packetId);
   inEffect(connection).then(
     () => {
       pendingSubscribes.delete(packet.packetId);
-      answer(connection, packet, codes);
-      if (due.length > 0) sendRetained(connection, due);
+      answer(connection, packet, codes, text);
+      if (outcome.due.length > 0) sendRetained(connection, outcome.due);
     },
     (error: unknown) => connection.fail(error), // closed meanwhile: nothing is left to do
   );
@@ -70,19 +82,24 @@ function notOffered(parsed: ParsedFilter | undefined, capabilities: Capabilities
   return undefined;
 }
 
+/** @throws MqttError 0x95 when the client would not take the UNSUBACK: nothing is unsubscribed then */
 export function unsubscribe(connection: Connection, packet: UnsubscribePacket): void {
-  const { client, pendingSubscribes, sessionIfMade: session, subscriptions } = connection;
+  const { client, pendingSubscribes, sender, sessionIfMade: session, subscriptions } = connection;
   if (client === undefined) return;
+  sender.checkFits(subackLength(packet.filters.length), 'UNSUBACK');
   if (client.version === 5 && pendingSubscribes?.has(packet.packetId) === true) {
     const refused = packet.filters.map(() => Reason.packetIdentifierInUse); // MQTT 3.x has no word for it
-    return connection.send(encodeUnsuback(client.version, packet.packetId, refused));
+    const text = reasonText(Reason.packetIdentifierInUse);
+    return connection.send(encodeUnsuback(client.version, packet.packetId, refused), text);
   }
   const codes = packet.filters.map((filter) => {
+    if (parseFilter(filter) === undefined) return Reason.topicFilterInvalid; // [MQTT5 3.11.3-2]
     session?.unsubscribe(filter);
     return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted;
   });
   // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
-  const confirm = (): void => connection.send(encodeUnsuback(client.version, packet.packetId, codes));
+  const text = codes.includes(Reason.topicFilterInvalid) ? reasonText(Reason.topicFilterInvalid) : undefined;
+  const confirm = (): void => connection.send(encodeUnsuback(client.version, packet.packetId, codes), text);
   if (session === undefined || !codes.includes(Reason.success)) confirm();
   else session.save(confirm);
 }
@@ -119,32 +136,45 @@ async function beginAtEnd({ node: { sessions } }: Connection, session: Session):
   session.begin((await sessions.log.state()).last);
 }
 
-function answer(connection: Connection, packet: SubscribePacket, codes: readonly number[]): void {
+function answer(connection: Connection, packet: SubscribePacket, codes: readonly number[], text?: string): void {
   const version = connection.client?.version;
   if (version === undefined || connection.isClosed) return;
-  connection.send(encodeSuback(version, packet.packetId, codes)); // [MQTT5 3.8.4-6] [MQTT311 3.8.4-5]
+  connection.send(encodeSuback(version, packet.packetId, codes), text); // [MQTT5 3.8.4-6] [MQTT311 3.8.4-5]
 }
 
 /** The SUBACK code of one filter; the subscription is in effect when it is a granted QoS. */
-function grant(connection: Connection, request: SubscriptionRequest, identifier: number, due: string[]): number {
+function grant(
+  connection: Connection,
+  request: SubscriptionRequest,
+  identifier: number,
+  { due, refusals }: Outcome,
+): number {
   const { node, sender: subscriber, subscriptions } = connection;
+  const refuse = (reason: ReasonCode, text = reasonText(reason)): number => {
+    refusals.add(text);
+    return reason;
+  };
   const parsed = parseFilter(request.filter);
-  if (parsed === undefined) return Reason.topicFilterInvalid; // [MQTT5 4.7.1-1] [MQTT5 4.8.2-1]
+  if (parsed === undefined) return refuse(Reason.topicFilterInvalid); // [MQTT5 4.7.1-1] [MQTT5 4.8.2-1]
   const { filter, group } = parsed;
   const missing = notOffered(parsed, node.capabilities);
-  if (missing !== undefined) return missing;
-  if (!isSubscribeAllowed(filter)) return Reason.notAuthorized;
-  if (!node.bus.carries(filter)) return Reason.quotaExceeded;
+  if (missing !== undefined) return refuse(missing);
+  if (!isSubscribeAllowed(filter)) return refuse(Reason.notAuthorized, 'not authorized: topic is reserved');
+  if (!node.bus.carries(filter)) return refuse(Reason.quotaExceeded, 'quota: topic filter is too long');
   const isNew = subscriptions.get(request.filter) === undefined;
-  if (isNew && subscriptions.size >= node.limits.maximumSubscriptions) return Reason.quotaExceeded;
+  const { maximumSubscriptions } = node.limits;
+  if (isNew && subscriptions.size >= maximumSubscriptions)
+    return refuse(Reason.quotaExceeded, `quota: more than ${maximumSubscriptions} subscriptions`);
   const { noLocal, retainAsPublished } = request;
   const groups = node.sessions?.groups;
-  if (isNew && group !== undefined && groups?.accepts(group, filter) === false) return Reason.quotaExceeded;
+  if (isNew && group !== undefined && groups?.accepts(group, filter) === false)
+    return refuse(Reason.quotaExceeded, 'quota: no more groups on this node');
   // Without a log of groups, members get stored messages as copies on the bus.
   const maximumQos = group !== undefined && groups === undefined ? 0 : node.capabilities.maximumQos; // [MQTT5 3.2.2-10]
   const qos = Math.min(request.qos, maximumQos) as QoS; // both are 0, 1 or 2
   if (noLocal) subscriber.origin = connection.origin;
-  if (!remember(connection, request, parsed, { identifier, qos })) return Reason.quotaExceeded;
+  if (!remember(connection, request, parsed, { identifier, qos }))
+    return refuse(Reason.quotaExceeded, 'quota: the session is too large');
   subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
   // [MQTT5 3.3.1-9] [MQTT5 3.3.1-10] [MQTT5 3.3.1-11] [MQTT5 3.8.4-4] [MQTT311 3.3.1-6] [MQTT311 3.8.4-3]; none for groups [MQTT5 §4.8.2]
   const isDue = request.retainHandling === 0 || (request.retainHandling === 1 && isNew);

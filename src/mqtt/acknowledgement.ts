@@ -30,7 +30,7 @@ export function readAcknowledgement(framer: Framer, version: ProtocolVersion, in
   const { bodyStart, buffer, end, header } = framer;
   const type = header >> 4;
   // [MQTT5 3.6.1-1] [MQTT311 3.6.1-1] [MQTT5 2.1.3-1] [MQTT311 2.2.2-2]
-  const flags = version === 3 ? header & 0b0111 : header & 0x0f; // MQTT 3.1 marks a PUBREL that comes again with DUP
+  const flags = type === PacketType.pubrel && version === 3 ? header & 0b0111 : header & 0x0f; // MQTT 3.1 repeats it with DUP
   if (flags !== (type === PacketType.pubrel ? 2 : 0)) throw malformed('reserved flags of the fixed header');
   const length = end - bodyStart;
   if (length < 2 || (version !== 5 && length > 2)) throw malformed('length of an acknowledgement');

@@ -14,6 +14,7 @@ import {
   type Parser,
   writeToStream,
 } from 'mqtt-packet';
+import { explain } from './explain.ts';
 import type {
   AuthPacket,
   ClientPacket,
@@ -26,7 +27,7 @@ import type {
   WillDefinition,
 } from './packet.ts';
 import { PacketType, type ProtocolVersion } from './packet.ts';
-import type { WillProperties } from './properties.ts';
+import { varintLength, type WillProperties } from './properties.ts';
 import {
   type AuthReasonCode,
   connackReason,
@@ -68,10 +69,9 @@ const connackSessionPresent: Buffer = Buffer.from([PacketType.connack << 4, 2, 1
 export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket {
   // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
   if (packetType(frame) !== PacketType.connect) throw protocolError('the first packet is not a CONNECT');
-  const { version, flags, flagsAt, willProperties } = validateConnect(frame, bodyOffset);
-  frame[flagsAt] = flags; // mqtt-packet knows nothing of what MQTT 3.1 lets pass
+  const { flags, flagsOffset, version, willProperties } = validateConnect(frame, bodyOffset);
   // A parser keeps the last CONNECT it has read, password included; so this one lives no longer than the call.
-  const packet = new PacketParser(version).parse(frame, 'connect');
+  const packet = new PacketParser(version).parse(withByte(frame, flagsOffset, flags), 'connect');
   const { properties = {}, clean: cleanStart = false } = packet;
   return {
     cmd: 'connect',
@@ -143,15 +143,16 @@ export function encodeConnack(
 }
 
 /**
- * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, then the connection is
- * closed without. Reason string and server reference are left out where the packet would exceed `maximumPacketSize` (bytes).
+ * CONNACK that refuses a client of `version`; undefined if MQTT 3.x has no return code for it, or if it exceeds `maximumPacketSize`
+ * (bytes) [MQTT5 3.1.2-24]: then the connection is closed without. Reason string and server reference are left out where the packet
+ * would exceed it.
  */
 export function encodeConnackRefusal(
   version: number,
   reason: ReasonCode,
-  reasonString?: string,
-  maximumPacketSize?: number,
-  serverReference?: string,
+  reasonString = '',
+  maximumPacketSize = Number.POSITIVE_INFINITY,
+  serverReference = '',
 ): Buffer | undefined {
   const sessionPresent = false; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
   if (version !== 5) {
@@ -159,8 +160,9 @@ export function encodeConnackRefusal(
     if (returnCode === undefined) return undefined; // [MQTT311 3.2.2-6]
     return generate({ cmd: 'connack', returnCode, sessionPresent }, { protocolVersion: version });
   }
-  const packet: IConnackPacket = { cmd: 'connack', reasonCode: connackReason(reason), sessionPresent };
-  return generateExplained(packet, { reasonString, serverReference }, maximumPacketSize); // [MQTT5 3.2.2-19]
+  const connack: IConnackPacket = { cmd: 'connack', reasonCode: connackReason(reason), sessionPresent };
+  const packet = generateReferring(connack, serverReference, maximumPacketSize);
+  return packet.length <= maximumPacketSize ? explain(packet, reasonString, maximumPacketSize) : undefined;
 }
 
 /**
@@ -181,6 +183,12 @@ export function encodeSuback(version: ProtocolVersion, packetId: number, codes: 
   return generate({ cmd: 'suback', messageId: packetId, granted }, { protocolVersion: version });
 }
 
+/** Bytes of a SUBACK or UNSUBACK of MQTT 5 with so many codes and no properties. */
+export function subackLength(codes: number): number {
+  const remaining = 3 + codes;
+  return 1 + varintLength(remaining) + remaining;
+}
+
 /** UNSUBACK with one code per filter, which MQTT 3.x leaves out. [MQTT5 3.11.3-1] [MQTT311 3.10.4-5] */
 export function encodeUnsuback(version: ProtocolVersion, packetId: number, codes: readonly number[]): Buffer {
   const granted = codes.map((code) => listedReason(PacketType.unsuback, code)); // [MQTT5 3.11.3-2]
@@ -190,12 +198,12 @@ export function encodeUnsuback(version: ProtocolVersion, packetId: number, codes
 /** DISCONNECT of MQTT 5; reason string and server reference are left out where the packet would exceed `maximumPacketSize` (bytes). */
 export function encodeDisconnect(
   reason: ReasonCode,
-  reasonString?: string,
-  maximumPacketSize?: number,
-  serverReference?: string,
+  reasonString = '',
+  maximumPacketSize = Number.POSITIVE_INFINITY,
+  serverReference = '',
 ): Buffer {
-  const packet: IDisconnectPacket = { cmd: 'disconnect', reasonCode: disconnectReason(reason) };
-  return generateExplained(packet, { reasonString, serverReference }, maximumPacketSize); // [MQTT5 3.14.2-3]
+  const disconnect: IDisconnectPacket = { cmd: 'disconnect', reasonCode: disconnectReason(reason) };
+  return explain(generateReferring(disconnect, serverReference, maximumPacketSize), reasonString, maximumPacketSize);
 }
 
 /** AUTH. It never has a reason string or user properties, so none has to be left out for want of room. [MQTT5 3.15.2-2] [MQTT5 3.15.2-3] */
@@ -258,6 +266,18 @@ function isPacket<C extends Packet['cmd']>(packet: Packet | undefined, cmd: C): 
   return packet?.cmd === cmd;
 }
 
+/** First bytes as mqtt-packet wants them: it knows nothing of MQTT 3.1's DUP there. */
+const subscribeHeader = 0x82;
+const unsubscribeHeader = 0xa2;
+
+/** The frame with another byte at `offset`: itself, if that is the same. */
+function withByte(frame: Buffer, offset: number, byte: number): Buffer {
+  if (frame[offset] === byte) return frame;
+  const changed = Buffer.from(frame);
+  changed[offset] = byte;
+  return changed;
+}
+
 function packetType(frame: Buffer): number {
   return (frame[0] ?? 0) >> 4;
 }
@@ -281,7 +301,7 @@ function willDefinition(packet: IConnectPacket, properties: WillProperties | und
 }
 
 function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePacket {
-  const packet = parsers[version].parse(frame, 'subscribe');
+  const packet = parsers[version].parse(withByte(frame, 0, subscribeHeader), 'subscribe');
   return {
     cmd: 'subscribe',
     packetId: packet.messageId ?? 0,
@@ -299,7 +319,7 @@ function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePack
 }
 
 function unsubscribePacket(version: ProtocolVersion, frame: Buffer): UnsubscribePacket {
-  const packet = parsers[version].parse(frame, 'unsubscribe');
+  const packet = parsers[version].parse(withByte(frame, 0, unsubscribeHeader), 'unsubscribe');
   return { cmd: 'unsubscribe', packetId: packet.messageId ?? 0, filters: packet.unsubscriptions };
 }
 
@@ -331,22 +351,15 @@ function connackProperties(options: ConnackOptions): NonNullable<IConnackPacket[
   return properties;
 }
 
-interface Explanation {
-  readonly reasonString: string | undefined;
-  readonly serverReference: string | undefined;
-}
-
-/** The packet with as much of the explanation as fits into it: the server reference is worth more than the reason string. */
-function generateExplained(
+/** The packet with the server reference, or without one that does not fit. The reference is worth more than a reason string. */
+function generateReferring(
   packet: IConnackPacket | IDisconnectPacket,
-  { reasonString, serverReference }: Explanation,
-  maximumPacketSize = Number.POSITIVE_INFINITY,
+  serverReference: string,
+  maximumPacketSize: number,
 ): Buffer {
-  for (const properties of [{ serverReference, reasonString }, { serverReference }, { reasonString }]) {
-    const said = Object.entries(properties).filter(([, text]) => text !== undefined && text !== '');
-    if (said.length === 0 || said.some(([, text]) => Buffer.byteLength(text ?? '') > 0xffff)) continue;
-    const explained = generate({ ...packet, properties: Object.fromEntries(said) }, version5);
-    if (explained.length <= maximumPacketSize) return explained;
+  if (serverReference !== '' && Buffer.byteLength(serverReference) <= 0xffff) {
+    const referring = generate({ ...packet, properties: { serverReference } }, version5);
+    if (referring.length <= maximumPacketSize) return referring;
   }
   return generate(packet, version5);
 }

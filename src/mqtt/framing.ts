@@ -19,6 +19,8 @@ export class Framer {
   end = 0;
   /** Largest packet accepted, fixed header included. */
   maximumPacketSize: number;
+  /** Set once the client is known to speak MQTT 5: Remaining Length has the fewest bytes. MQTT 3.x has no such rule. [MQTT5 1.5.5-1] */
+  refusesPadding = false;
   #position = 0;
   /** Memory for a packet that is not complete yet, how much of it is filled, and how many bytes the packet needs. */
   #held: Buffer | undefined;
@@ -64,7 +66,7 @@ export class Framer {
 
   /**
    * Moves to the next whole packet; false when more bytes are needed.
-   * @throws MqttError 0x81 for a length of five bytes or more bytes than needed, 0x95 for a packet above the limit
+   * @throws MqttError 0x81 for a length of five bytes or, if refused, more bytes than needed, 0x95 for a packet above the limit
    */
   next(): boolean {
     const { buffer } = this;
@@ -94,6 +96,11 @@ export class Framer {
     return true;
   }
 
+  /** Whether the Remaining Length of the current packet has more bytes than needed. */
+  get isPadded(): boolean {
+    return this.bodyStart - this.start > 2 && this.buffer[this.bodyStart - 1] === 0;
+  }
+
   /** Offset behind the Remaining Length that starts at `from`, or 0 when it is not complete. [MQTT5 1.5.5-1] */
   #endOfLength(from: number): number {
     const limit = Math.min(from + LONGEST_HEADER - 1, this.buffer.length);
@@ -105,7 +112,7 @@ export class Framer {
   }
 
   #readLength(from: number, end: number): number {
-    if (this.buffer[end - 1] === 0) throw malformed('Remaining Length encoded in more bytes than needed');
+    if (this.refusesPadding && this.buffer[end - 1] === 0) throw paddedLength();
     let length = 0;
     for (let i = end - 1; i >= from; i--) length = length * 128 + ((this.buffer[i] ?? 0) & 127);
     return length;
@@ -122,4 +129,9 @@ export class Framer {
     this.#wantedBytes = wanted;
     return false;
   }
+}
+
+/** A Remaining Length that takes more bytes than it needs. [MQTT5 1.5.5-1] */
+export function paddedLength(): MqttError {
+  return malformed('Remaining Length encoded in more bytes than needed');
 }

@@ -111,6 +111,14 @@ export function checkProperties(reader: Reader, place: PropertyPlace): { readonl
   return { hasAuthenticationMethod };
 }
 
+/** Maximum Packet Size in the properties of a CONNECT that is not checked, from their length on; Infinity without. @throws MqttError */
+export function findMaximumPacketSize(reader: Reader): number {
+  const end = reader.varint() + reader.position;
+  const scan = new PropertyScan(new Reader(reader.buffer, reader.position, end), PacketType.connect);
+  while (scan.next()) if (scan.name === 'maximumPacketSize') return scan.value;
+  return Number.POSITIVE_INFINITY;
+}
+
 /** Bytes that `value` takes as a variable byte integer. */
 export function varintLength(value: number): number {
   if (value < 0x80) return 1;

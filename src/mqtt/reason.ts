@@ -93,6 +93,20 @@ export function protocolError(text: string): MqttError {
   return new MqttError(Reason.protocolError, text);
 }
 
+const texts = new Map<ReasonCode, string>([
+  [Reason.notAuthorized, 'not authorized'],
+  [Reason.topicFilterInvalid, 'topic filter is not valid'],
+  [Reason.topicNameInvalid, 'topic name is not valid'],
+  [Reason.packetIdentifierInUse, 'packet id is in use'],
+  [Reason.packetIdentifierNotFound, 'packet id is not known'],
+  [Reason.quotaExceeded, 'quota exceeded'],
+]);
+
+/** What an acknowledgement says beside its code, where the place that refuses knows no better. */
+export function reasonText(reason: ReasonCode): string {
+  return texts.get(reason) ?? 'refused';
+}
+
 const connackReturnCodes = new Map<ReasonCode, number>([
   [Reason.unsupportedProtocolVersion, 0x01],
   [Reason.clientIdentifierNotValid, 0x02],

@@ -6,7 +6,14 @@
  */
 
 import { PacketType, type ProtocolVersion } from './packet.ts';
-import { checkProperties, hasWildcard, noProperties, scanWillProperties, type WillProperties } from './properties.ts';
+import {
+  checkProperties,
+  findMaximumPacketSize,
+  hasWildcard,
+  noProperties,
+  scanWillProperties,
+  type WillProperties,
+} from './properties.ts';
 import { Reader } from './reader.ts';
 import { AuthReason, MqttError, malformed, protocolError, Reason } from './reason.ts';
 
@@ -24,11 +31,10 @@ export class UnsupportedVersionError extends MqttError {
 /** What validation of a CONNECT finds and mqtt-packet would lose. */
 export interface ConnectOutline {
   readonly version: ProtocolVersion;
-  /** The connect flags that hold: MQTT 3.1 lets some pass that mean nothing. */
-  readonly flags: number;
-  /** Where they are in the frame. */
-  readonly flagsAt: number;
   readonly willProperties: WillProperties | undefined;
+  /** Offset of the connect flags, and the flags that hold: MQTT 3.1 may announce what it leaves out, and has some that mean nothing. */
+  readonly flagsOffset: number;
+  readonly flags: number;
 }
 
 /**
@@ -44,12 +50,25 @@ export function requestedVersion(frame: Buffer, bodyOffset: number): ProtocolVer
   }
 }
 
+/** The Maximum Packet Size of a malformed CONNECT of MQTT 5, if what is wrong with it comes later. Never throws. */
+export function requestedPacketSize(frame: Buffer, bodyOffset: number): number {
+  try {
+    const reader = new Reader(frame, bodyOffset, frame.length);
+    if (readVersion(reader) !== 5) return Number.POSITIVE_INFINITY;
+    reader.section(3); // flags and Keep Alive
+    return findMaximumPacketSize(reader);
+  } catch {
+    // Reported by the caller, as above.
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
 /** Checks a whole CONNECT. [MQTT5 3.1.4-1] [MQTT311 3.1.4-1] */
 export function validateConnect(frame: Buffer, bodyOffset: number): ConnectOutline {
   checkHeaderFlags(frame, 0);
   const reader = new Reader(frame, bodyOffset, frame.length);
   const version = readVersion(reader);
-  const flagsAt = reader.position;
+  const flagsOffset = reader.position;
   let flags = reader.uint8();
   if (version === 3) flags = meaningfulFlags(flags);
   checkConnectFlags(flags, version);
@@ -58,6 +77,7 @@ export function validateConnect(frame: Buffer, bodyOffset: number): ConnectOutli
   // The fields that follow must be those announced, in this order. [MQTT5 3.1.3-1] [MQTT311 3.1.3-1]
   reader.skipString(); // client id [MQTT5 3.1.3-4] [MQTT311 3.1.3-4]
   const willProperties = (flags & connectFlag.will) !== 0 ? checkWill(reader, version) : undefined;
+  // For the sake of MQTT 3.0 the length of an MQTT 3.1 packet goes before its flags (MQTT 3.1 section 3.1).
   if (version === 3 && reader.isAtEnd) flags &= ~(connectFlag.username | connectFlag.password);
   // [MQTT5 3.1.2-16] [MQTT5 3.1.2-17] [MQTT311 3.1.2-18] [MQTT311 3.1.2-19]
   if ((flags & connectFlag.username) !== 0) reader.skipString(); // [MQTT5 3.1.3-12] [MQTT311 3.1.3-11]
@@ -65,12 +85,12 @@ export function validateConnect(frame: Buffer, bodyOffset: number): ConnectOutli
   // [MQTT5 3.1.2-18] [MQTT5 3.1.2-19] [MQTT311 3.1.2-20] [MQTT311 3.1.2-21]
   if ((flags & connectFlag.password) !== 0) reader.skipBinary();
   reader.expectEnd();
-  return { version, flags, flagsAt, willProperties };
+  return { version, willProperties, flagsOffset, flags };
 }
 
 /** Checks a whole SUBSCRIBE. */
 export function validateSubscribe(version: ProtocolVersion, frame: Buffer, bodyOffset: number): void {
-  checkHeaderFlags(frame, 0b0010); // [MQTT5 3.8.1-1] [MQTT311 3.8.1-1]
+  checkHeaderFlags(frame, 0b0010, version); // [MQTT5 3.8.1-1] [MQTT311 3.8.1-1]
   const reader = new Reader(frame, bodyOffset, frame.length);
   checkPacketId(reader);
   if (version === 5) checkProperties(reader, PacketType.subscribe);
@@ -84,7 +104,7 @@ export function validateSubscribe(version: ProtocolVersion, frame: Buffer, bodyO
 
 /** Checks a whole UNSUBSCRIBE. */
 export function validateUnsubscribe(version: ProtocolVersion, frame: Buffer, bodyOffset: number): void {
-  checkHeaderFlags(frame, 0b0010); // [MQTT5 3.10.1-1] [MQTT311 3.10.1-1]
+  checkHeaderFlags(frame, 0b0010, version); // [MQTT5 3.10.1-1] [MQTT311 3.10.1-1]
   const reader = new Reader(frame, bodyOffset, frame.length);
   checkPacketId(reader);
   if (version === 5) checkProperties(reader, PacketType.unsubscribe);
@@ -134,9 +154,13 @@ const clientDisconnectCodes: ReadonlySet<number> = new Set([
   0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
 ]);
 
-/** [MQTT5 2.1.3-1] [MQTT311 2.2.2-1] [MQTT311 2.2.2-2] */
-function checkHeaderFlags(frame: Buffer, expected: number): void {
-  if (((frame[0] ?? 0) & 0x0f) !== expected) throw malformed('reserved flags of the fixed header');
+/** DUP, with which MQTT 3.1 (not its successors) repeats SUBSCRIBE, UNSUBSCRIBE and PUBREL. */
+export const duplicateFlag = 0x08;
+
+/** Flags that are not those `expected`, which for these packets may have DUP in MQTT 3.1. [MQTT5 2.1.3-1] [MQTT311 2.2.2-1] [MQTT311 2.2.2-2] */
+function checkHeaderFlags(frame: Buffer, expected: number, version?: ProtocolVersion): void {
+  const flags = (frame[0] ?? 0) & (version === 3 ? ~duplicateFlag & 0x0f : 0x0f);
+  if (flags !== expected) throw malformed('reserved flags of the fixed header');
 }
 
 /** [MQTT5 2.2.1-3] [MQTT311 2.3.1-1] */

@@ -4,7 +4,7 @@
  */
 import { encodeAcknowledgement } from '../mqtt/acknowledgement.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { protocolError, Reason } from '../mqtt/reason.ts';
+import { protocolError, Reason, reasonText } from '../mqtt/reason.ts';
 import type { Gate } from './gate.ts';
 import type { Delivery, Outbound } from './outbound.ts';
 import type { Outlet } from './outlet.ts';
@@ -40,7 +40,10 @@ export class Acknowledgements {
     const { outbound, outlet, save, version } = this.#options;
     const delivery = outbound.get(packetId);
     if (delivery === undefined) {
-      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, Reason.packetIdentifierNotFound)); // [MQTT5 §3.6.2.1]
+      // A code that ends the exchange leaves nothing to release. [MQTT5 4.3.3-4]
+      if (reason >= 0x80) return;
+      const unknown = Reason.packetIdentifierNotFound; // [MQTT5 §3.6.2.1]
+      outlet.send(encodeAcknowledgement(PacketType.pubrel, packetId, version, unknown), reasonText(unknown));
       return;
     }
     if (delivery.qos !== 2) throw protocolError('PUBREC in an exchange of QoS 1');

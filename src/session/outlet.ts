@@ -15,6 +15,6 @@ export interface Outlet {
   deliver(packet: Buffer, count: number): void;
   /** Takes a packet that must not be dropped. */
   deliverAcknowledged(packet: Buffer): void;
-  /** Takes an acknowledgement. */
-  send(packet: Buffer): void;
+  /** Takes an acknowledgement; `text` says why it is a refusal. */
+  send(packet: Buffer, text?: string): void;
 }

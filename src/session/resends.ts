@@ -78,13 +78,14 @@ export class Resends {
   async #sendAll(): Promise<void> {
     const { gate, outbound } = this.#options;
     while (this.#waiting.length > 0 && !gate.isClosed) {
-      const underWay = outbound.inFlight - this.#waiting.length;
-      const batch = this.#waiting.slice(0, Math.min(AT_ONCE, outbound.capacity - underWay));
-      // A window smaller than before: the rest follows as these are acknowledged.
+      const room = outbound.capacity - (outbound.inFlight - this.#waiting.length);
+      // A window smaller than before: what is left of PUBLISH follows as these are acknowledged, PUBREL waits for nothing. [MQTT5 3.3.4-10]
+      const batch = room > 0 ? this.#waiting.slice(0, Math.min(AT_ONCE, room)) : this.#waiting.filter(owesPubrel);
       if (batch.length === 0) return;
       const records = await Promise.all(batch.map((delivery) => this.#read(delivery)));
       if (gate.isClosed) return;
-      this.#waiting.splice(0, batch.length);
+      const sent = new Set(batch);
+      this.#waiting = this.#waiting.filter((delivery) => !sent.has(delivery));
       for (const [index, delivery] of batch.entries()) this.#send(delivery, records[index]);
     }
   }
@@ -122,4 +123,8 @@ export class Resends {
     }
     return { qos: record.qos, retainAsPublished: isCopy, identifiers: Buffer.alloc(0) };
   }
+}
+
+function owesPubrel({ state }: Delivery): boolean {
+  return state === 'released';
 }

@@ -37,7 +37,7 @@ for (const qos of [1, 2] as const) {
     assert.equal(result.repeated, 0, 'nothing has failed, so nothing is repeated');
   });
 
-  test(`${ids} QoS ${qos}, the publisher's node and the subscriber's node killed in the middle: none lost, in order`, async (t) => {
+  test(`${ids} [MQTT5 4.5.0-1] [X] [K] QoS ${qos}, the publisher's node and the subscriber's node killed in the middle: none lost, in order`, async (t) => {
     const at = new Map([
       [Math.floor(COUNT / 3), () => replace(0)],
       [Math.floor((2 * COUNT) / 3), () => replace(2)],

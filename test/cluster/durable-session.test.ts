@@ -115,7 +115,7 @@ test('a backlog of messages so large that a page of the log holds fewer than the
   }
 });
 
-test('a subscription survives the SIGKILL of its node at once after SUBACK, and so does what is published after it', async () => {
+test('[MQTT5 3.1.2-5] [MQTT5 4.5.0-1] [X] [K] a subscription survives the SIGKILL of its node at once after SUBACK, and so does what is published after it', async () => {
   const publisher = await SessionClient.connect(nodes.portOf(1), 'suback-publisher');
   for (let round = 0; round < 5; round++) {
     const doomed = await startEdge(nodes.nats.url);

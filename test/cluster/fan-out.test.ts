@@ -181,6 +181,37 @@ test('`#` shows no subject of NATS itself while JetStream and KV are in use besi
   await Promise.all([watcher.end(), levels.end(), grouped.end()]);
 });
 
+test('[MQTT5 §4.7.2] [MQTT5 4.7.2-1] [MQTT311 4.7.2-1] [X] topics that start with $ reach filters that name their first level, in groups too, and none that begins with a wildcard', async () => {
+  const TOPIC = '$SYS/monitor/load';
+  const matching = ['$SYS/#', '$SYS/monitor/+', '$SYS/+/load', TOPIC, '$share/named/$SYS/#', '$g/other/$SYS/+/+'];
+  const others = ['#', '+/monitor/load', '+/#', '+/+/+', '$SYS/+', '$share/wild/#', '$share/wilder/+/monitor/+'];
+  const filters = [...matching, ...others];
+  const subscribe = async (): Promise<RawClient[]> => {
+    const clients = await Promise.all(
+      filters.map((_, index) => RawClient.connect(edge(index % 3).tcp, { version: index % 2 === 0 ? 5 : 4 })),
+    );
+    for (const [index, client] of clients.entries())
+      assert.deepEqual(await client.subscribe(filters[index] ?? '', 'last/of/them'), [0, 0]);
+    return clients;
+  };
+  const next = async (client: RawClient): Promise<string> => (await client.next('publish')).topic;
+  const live = await subscribe();
+  application.publish('$SYS.monitor.load', '0.5');
+  for (const [index, filter] of matching.entries()) {
+    const [client] = live.slice(index);
+    assert.equal(client && (await next(client)), TOPIC, filter);
+  }
+  application.publish('last.of.them', 'x');
+  for (const [index, client] of live.entries()) assert.equal(await next(client), 'last/of/them', filters[index]);
+  // What an application retains there is behind the walls: it reaches nobody.
+  const subjects = ['$SMQ.retained.$SYS.monitor.load', '$SMQ.retained.last.of.them'];
+  for (const subject of subjects) await application.jetstream().publish(subject, 'kept');
+  const later = await subscribe();
+  for (const [index, client] of later.entries()) assert.equal(await next(client), 'last/of/them', filters[index]);
+  for (const subject of subjects) await application.jetstream().publish(subject, '');
+  await Promise.all([...live, ...later].map((client) => client.end()));
+});
+
 test('hostile topics and filters never harm the NATS connection of the node', async () => {
   const reconnects = await edge(0).metric('supermq_bus_reconnects_total');
   const bystander = await RawClient.connect(edge(0).tcp);

@@ -102,7 +102,7 @@ test('a consumer that somebody deletes is made again, and goes on where it was',
   await member.forget();
 });
 
-test('a group ends a configured time after its last member, and not while it has one that gets nothing', async () => {
+test('[MQTT5 §4.8.2 last-member] [X] a group ends a configured time after its last member, and not while it has one that gets nothing', async () => {
   const [stays, goes] = [await nodes.connect(0), await nodes.connect(1)];
   await stays.subscribe('$share/idle/idle', 1);
   await goes.subscribe('$share/ends/ends', 1);

@@ -44,10 +44,12 @@ async function untilRead(edge: EdgeProcess, act: () => void): Promise<void> {
   await eventually(async () => (await edge.metric('supermq_bytes_received_total')) > before, 'the packet was read');
 }
 
-/** The node reads it and cannot act on it: NATS stands still, and the node dies before NATS goes on. */
-async function dieUnanswered(edge: EdgeProcess, act: () => void): Promise<void> {
+/** The node reads it and cannot act on it, or answer it: NATS stands still, and the node dies before NATS goes on. */
+async function dieUnanswered(edge: EdgeProcess, client: RawClient, act: () => void): Promise<void> {
   nats.pause();
   await untilRead(edge, act);
+  await client.ping();
+  assert.deepEqual(client.received, [], 'nothing before it is stored');
   await edge.kill();
   nats.resume();
 }
@@ -81,7 +83,7 @@ const pubrel: Packet = { cmd: 'pubrel', messageId: ID };
 
 const inboundSteps: Record<string, InboundStep> = {
   'after PUBLISH, before anything is stored': async ({ client, edge, publish }) => {
-    await dieUnanswered(edge, () => publish(client, false));
+    await dieUnanswered(edge, client, () => publish(client, false));
     return 'publish';
   },
   'after PUBLISH, its message is in the log, the client has no PUBREC': async ({ client, edge, publish }) => {
@@ -100,7 +102,7 @@ const inboundSteps: Record<string, InboundStep> = {
   'after PUBREL, before anything is stored': async ({ client, edge, publish }) => {
     publish(client, false);
     await client.next('pubrec');
-    await dieUnanswered(edge, () => client.send(pubrel));
+    await dieUnanswered(edge, client, () => client.send(pubrel));
     return 'pubrel';
   },
   'after PUBREL, stored, the client has no PUBCOMP': async ({ client, edge, publish }) => {
@@ -122,7 +124,10 @@ const inboundSteps: Record<string, InboundStep> = {
 };
 
 for (const version of [5, 4] as const) {
-  const ids = version === 5 ? '[MQTT5 4.3.3-10] [MQTT5 4.3.3-12]' : '[MQTT311 4.3.3-2]';
+  const ids =
+    version === 5
+      ? '[MQTT5 4.3.3-8] [MQTT5 4.3.3-10] [MQTT5 4.3.3-11] [MQTT5 4.3.3-12] [X] [K]'
+      : '[MQTT311 4.3.3-2] [X] [K]';
   for (const [title, step] of Object.entries(inboundSteps)) {
     test(`${ids} QoS 2 from a client (version ${version}), node killed ${title}: one copy, and the packet id is free again`, async () => {
       const topic = 'handshake/in';
@@ -187,7 +192,7 @@ const outboundSteps: Record<string, readonly [Allowed, OutboundStep]> = {
   'before PUBREC': [['publish'], ({ edge }) => edge.kill()],
   'after PUBREC, before anything is stored': [
     ['publish', 'pubrel'],
-    ({ client, edge, id }) => dieUnanswered(edge, () => client.send({ cmd: 'pubrec', messageId: id })),
+    ({ client, edge, id }) => dieUnanswered(edge, client, () => client.send({ cmd: 'pubrec', messageId: id })),
   ],
   'after PUBREC, at once': [
     ['publish', 'pubrel'],
@@ -260,7 +265,10 @@ async function goOn(client: RawClient, id: number): Promise<Allowed[number]> {
 }
 
 for (const version of [5, 4] as const) {
-  const ids = version === 5 ? '[MQTT5 4.4.0-1] [MQTT5 4.3.3-5]' : '[MQTT311 4.4.0-1] [MQTT311 4.3.3-1]';
+  const ids =
+    version === 5
+      ? '[MQTT5 4.4.0-1] [MQTT5 4.3.3-5] [MQTT5 4.3.3-6] [X] [K]'
+      : '[MQTT311 4.4.0-1] [MQTT311 4.3.3-1] [X] [K]';
   for (const [title, [allowed, step]] of Object.entries(outboundSteps)) {
     test(`${ids} QoS 2 to a client (version ${version}), node killed ${title}: ${allowed.join(' or ')} with the same id`, async () => {
       const topic = 'handshake/out';
@@ -299,7 +307,7 @@ for (const version of [5, 4] as const) {
   }
 }
 
-test('[MQTT5 4.6.0-1] several QoS 2 messages in flight in different states go on in their order, each where it was', async () => {
+test('[MQTT5 4.6.0-1] [MQTT5 4.4.0-1] [X] [K] several QoS 2 messages in flight in different states go on in their order, each where it was', async () => {
   const publisher = await SessionClient.connect(safe.tcp, 'mixed-publisher');
   const edge = await startEdge();
   const first = await connect(edge.tcp, 5, 'out');

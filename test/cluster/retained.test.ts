@@ -85,7 +85,7 @@ test('two nodes that write the same topics at the same time agree with each othe
   for (const client of [live, ...writers]) await client.forget();
 });
 
-test('the publisher’s node killed between log and retained store, many times: what was acknowledged is what is found', async () => {
+test('[MQTT5 3.3.1-5] [MQTT311 3.3.1-5] [X] [K] the publisher’s node killed between log and retained store, many times: what was acknowledged is what is found', async () => {
   const TOPICS = 20;
   const live = await SessionClient.connect(nodes.portOf(2), 'kill-live');
   await live.subscribe('kill/#', 2);
@@ -116,7 +116,7 @@ test('the publisher’s node killed between log and retained store, many times: 
   await live.forget();
 });
 
-test('[MQTT5 3.3.1-5] every node and NATS killed and started again: everything is there', async () => {
+test('[MQTT5 3.3.1-5] [MQTT311 3.3.1-5] [K] every node and NATS killed and started again: everything is there', async () => {
   const own = await startNatsServer();
   const old = await startEdge(own.url);
   const publisher = await SessionClient.connect(old.tcp, 'restart-publisher');
@@ -134,7 +134,7 @@ test('[MQTT5 3.3.1-5] every node and NATS killed and started again: everything i
   await own.stop();
 });
 
-test('a subscriber’s node killed while retained messages are on their way: they all come on another node, QoS 2 once', async () => {
+test('[MQTT5 3.3.1-9] [MQTT5 3.1.2-5] [X] [K] a subscriber’s node killed while retained messages are on their way: they all come on another node, QoS 2 once', async () => {
   const COUNT = 600;
   const publisher = await SessionClient.connect(nodes.portOf(0), 'due-publisher');
   for (const index of range(COUNT)) await publisher.publish(`due/${index}`, String(index), { ...retain, qos: 2 });
@@ -202,7 +202,7 @@ test('the log made anew: what is retained from then on takes its place, whatever
   await own.stop();
 });
 
-test('a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
+test('[MQTT5 3.8.4-4] [X] a subscription in the midst of a burst of retained messages on another node ends with the last of them', async () => {
   const publisher = await SessionClient.connect(nodes.portOf(0), 'burst-publisher', { expiry: 0 });
   for (const round of range(30)) {
     const topic = `burst/${round}`;

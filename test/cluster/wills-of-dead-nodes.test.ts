@@ -95,7 +95,7 @@ function assertInTime(watch: WillWatch, diedAt: number): void {
   assert.ok(last <= LEASE_SECONDS * 1000 + LATEST_MILLISECONDS, `the last will came after ${last} ms`);
 }
 
-test('[MQTT5 3.1.2-7] [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] a node with 1,000 clients is killed: each will once, of every QoS, when its lease is over', async () => {
+test('[MQTT5 3.1.2-7] [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] [X] [K] a node with 1,000 clients is killed: each will once, of every QoS, when its lease is over', async () => {
   const watch = await WillWatch.start(nats.url, 'killed');
   const node = await startEdge();
   await connectManyWithWill(node.tcp, { count: CLIENTS, level: 'killed', qosOf: (n) => (n % 3) as 0 | 1 | 2 });
@@ -109,7 +109,7 @@ test('[MQTT5 3.1.2-7] [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] a node with 1,000 client
   await watch.stop();
 });
 
-test('the survivor that publishes the wills of a killed node is killed too: each will once', async () => {
+test('[MQTT5 3.1.2-8] [MQTT5 3.1.2-10] [K] the survivor that publishes the wills of a killed node is killed too: each will once', async () => {
   const pair = [await startEdge({ SUPERMQ_NODE_ID: 'heir-1' }), await startEdge({ SUPERMQ_NODE_ID: 'heir-2' })];
   // Whoever leads now is stopped, so that one of the two leads, is known and can be killed.
   for (const edge of survivors) assert.equal(await edge.stop(), 0);
@@ -193,7 +193,7 @@ test('a paused node: its wills are published by others, and it publishes none ag
   assert.equal(await node.stop(), 0);
 });
 
-test('two nodes are killed at once: the wills of both', async () => {
+test('[MQTT5 3.1.2-8] [K] two nodes are killed at once: the wills of both', async () => {
   const nodes = [await startEdge(), await startEdge()];
   const watch = await WillWatch.start(nats.url, 'both');
   for (const [index, { tcp }] of nodes.entries())
@@ -206,7 +206,7 @@ test('two nodes are killed at once: the wills of both', async () => {
   await watch.stop();
 });
 
-test('all nodes die; the next one that starts publishes their wills when it may judge', async () => {
+test('[MQTT5 3.1.2-7] [MQTT5 3.1.2-8] [K] all nodes die; the next one that starts publishes their wills when it may judge', async () => {
   const node = await startEdge();
   const watch = await WillWatch.start(nats.url, 'all');
   await connectManyWithWill(node.tcp, { count: 10, level: 'all', qosOf: () => 1 });

@@ -38,7 +38,7 @@ function reconnect(edge: EdgeProcess, clientId: string, clean = false): Promise<
   return RawClient.connect(edge.tcp, { version: 5, clientId, clean, properties });
 }
 
-test('[MQTT5 3.1.3-9] a client that comes back on another node within the delay cancels its will; one that does not, does not', async () => {
+test('[MQTT5 3.1.3-9] [X] a client that comes back on another node within the delay cancels its will; one that does not, does not', async () => {
   const fields = { delaySeconds: 3, expirySeconds: 100, clean: false };
   const back = await connectWithWill(edges[0].tcp, { ...fields, clientId: 'back', topic: 'will/back' });
   const gone = await connectWithWill(edges[0].tcp, { ...fields, clientId: 'gone', topic: 'will/gone' });
@@ -64,7 +64,7 @@ test('[MQTT5 3.1.3-9] a client that comes back on another node within the delay 
   assert.deepEqual(watch.topics(), ['will/cleaned', 'will/gone', 'will/last']);
 });
 
-test('[MQTT5 3.1.2-8] [MQTT5 3.1.4-3] takeover on another node publishes a will without delay, before the new client has its CONNACK', async () => {
+test('[MQTT5 3.1.2-8] [MQTT5 3.1.4-3] [X] takeover on another node publishes a will without delay, before the new client has its CONNACK', async () => {
   for (const expirySeconds of [0, 100]) {
     const [clientId, topic] = [`moved-${expirySeconds}`, `will/moved-${expirySeconds}`];
     const first = await connectWithWill(edges[0].tcp, { clientId, topic, expirySeconds, clean: false });
@@ -78,7 +78,7 @@ test('[MQTT5 3.1.2-8] [MQTT5 3.1.4-3] takeover on another node publishes a will 
   }
 });
 
-test('the node of a client is killed and the client comes back elsewhere before the lease is over: its will is cancelled, or published before its own messages', async () => {
+test('[MQTT5 3.1.2-7] [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] [MQTT5 3.1.3-9] [X] [K] the node of a client is killed and the client comes back elsewhere before the lease is over: its will is cancelled, or published before its own messages', async () => {
   const node = await startEdge();
   const later = { delaySeconds: 1, expirySeconds: 100, clean: false };
   await connectWithWill(node.tcp, { clientId: 'k-back', topic: 'will/k-back', ...later });
@@ -105,7 +105,7 @@ test('the node of a client is killed and the client comes back elsewhere before 
   await back.end(0);
 });
 
-test('a delayed will whose node is killed while it waits is published by another node, at its time', async () => {
+test('[MQTT5 3.1.2-8] [MQTT5 §3.1.3.2.2] [X] [K] a delayed will whose node is killed while it waits is published by another node, at its time', async () => {
   const node = await startEdge();
   const fields = { expirySeconds: 100, clean: false };
   const client = await connectWithWill(node.tcp, { ...fields, delaySeconds: 8, topic: 'will/waiting' });
@@ -119,7 +119,7 @@ test('a delayed will whose node is killed while it waits is published by another
   assert.ok(waited > 7_900 && waited < 13_000, `published after ${waited} ms`);
 });
 
-test('MQTT5 section 3.1.2.5: a stopped node publishes wills without delay at once, and leaves the others to the other nodes', async () => {
+test('[MQTT5 §3.1.2.5] a stopped node publishes wills without delay at once, and leaves the others to the other nodes', async () => {
   const node = await startEdge();
   await connectWithWill(node.tcp, { topic: 'will/stopped' });
   await connectWithWill(node.tcp, { topic: 'will/stopped-later', delaySeconds: 3, expirySeconds: 100 });

@@ -271,13 +271,6 @@ test('[MQTT5 4.12.0-1] an authentication method that is not supported gets 0x8C'
   assert.equal(connack?.cmd === 'connack' && connack.reasonCode, 0x8c);
 });
 
-test('a will on a forbidden topic is refused with 0x87 / 0x05', async () => {
-  const five = await refusal(connectPacket({ version: 5, will: { ...will, topic: '$SYS/x' } }), 5);
-  const four = await refusal(connectPacket({ version: 4, will: { ...will, topic: '_INBOX/x' } }), 4);
-  assert.equal(five?.cmd === 'connack' && five.reasonCode, 0x87);
-  assert.equal(four?.cmd === 'connack' && four.returnCode, 5);
-});
-
 test('[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] the will is published after an unclean end, with its properties, and not after DISCONNECT', async () => {
   const watcher = await RawClient.connect(node.tcp, { version: 5 });
   await watcher.subscribe('will/+');

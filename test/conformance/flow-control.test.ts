@@ -22,7 +22,7 @@ function numbers(count: number, from = 0): number[] {
 }
 
 for (const receiveMaximum of [1, 5]) {
-  test(`[MQTT5 3.3.4-9] [MQTT5 3.3.4-10] [MQTT5 4.9.0-1] [MQTT5 4.9.0-2] [MQTT5 4.9.0-3] Receive Maximum ${receiveMaximum}: no more at once, and everything else still flows`, async () => {
+  test(`[MQTT5 3.3.4-9] [MQTT5 3.3.4-10] [MQTT5 4.9.0-1] [MQTT5 4.9.0-2] [MQTT5 4.9.0-3] [MQTT5 §4.9 quota-back] [MQTT5 3.12.4-1] Receive Maximum ${receiveMaximum}: no more at once, and everything else still flows`, async () => {
     const subscriber = await connect({ properties: { receiveMaximum } });
     await subscriber.subscribe({ topic: 'window/+', qos: 2 }, 'free');
     const publisher = await connect();
@@ -69,7 +69,7 @@ for (const receiveMaximum of [1, 5]) {
   });
 }
 
-test('MQTT5 section 4.9: PUBREC with 0x80 and above gives its place back', async () => {
+test('[MQTT5 §4.9 quota-back] PUBREC with 0x80 and above gives its place back', async () => {
   const subscriber = await connect({ properties: { receiveMaximum: 1 } });
   await subscriber.subscribe({ topic: 'back', qos: 2 });
   const publisher = await connect();
@@ -80,6 +80,62 @@ test('MQTT5 section 4.9: PUBREC with 0x80 and above gives its place back', async
     subscriber.acknowledge('pubrec', messageId, 0x80);
   }
   for (const client of [subscriber, publisher]) await client.end();
+});
+
+test('[MQTT5 §4.9 quota-back] acknowledgements of nothing, and packets of other kinds, give no place', async () => {
+  const subscriber = await connect({ properties: { receiveMaximum: 1 } });
+  await subscriber.subscribe({ topic: 'no-place', qos: 2 });
+  const publisher = await connect();
+  await publisher.publishAll('no-place', numbers(4), 2);
+  const first = await subscriber.next('publish');
+  for (const cmd of ['puback', 'pubcomp'] as const) subscriber.acknowledge(cmd, 60_000);
+  subscriber.acknowledge('pubrec', 60_000);
+  await subscriber.nextAcknowledgement('pubrel', 60_000);
+  subscriber.acknowledge('pubcomp', 60_000);
+  subscriber.acknowledge('pubrel', 60_001);
+  await subscriber.nextAcknowledgement('pubcomp', 60_001);
+  await subscriber.subscribe('no-place/other');
+  await subscriber.publishAcknowledged('elsewhere', 'x', 1);
+  subscriber.publish('no-place/other', 'QoS 0');
+  assert.equal((await subscriber.next('publish')).payload.toString(), 'QoS 0');
+  await subscriber.ping();
+  assert.deepEqual(subscriber.taken('publish'), []);
+  // And the initial quota is never exceeded by what came too often.
+  subscriber.acknowledge('pubrec', first.messageId ?? 0, 0x80);
+  const second = await subscriber.next('publish');
+  await subscriber.ping();
+  assert.deepEqual([second.payload.toString(), subscriber.taken('publish')], ['1', []]);
+  for (const client of [subscriber, publisher]) await client.end();
+});
+
+test('[MQTT5 §4.9 pubrel] [MQTT5 3.3.4-10] [MQTT5 4.9.0-3] PUBREL takes no place: a smaller Receive Maximum than before delays none that is owed, and PUBLISH keeps to it', async () => {
+  const fields = { clientId: 'owed', clean: false, properties: { sessionExpiryInterval: 60 } };
+  const first = await connect(fields);
+  await first.subscribe({ topic: 'owed', qos: 2 });
+  const publisher = await connect();
+  await publisher.publishAll('owed', numbers(8), 2);
+  const ids: number[] = [];
+  for (let count = 0; count < 8; count++) ids.push((await first.next('publish')).messageId ?? 0);
+  // Between them and at the end are some that are not received yet.
+  const owed = [0, 2, 3, 5, 6].map((index) => ids[index] ?? 0);
+  for (const id of owed) {
+    first.acknowledge('pubrec', id);
+    await first.nextAcknowledgement('pubrel', id);
+  }
+  await first.abort();
+  const again = await connect({ ...fields, properties: { ...fields.properties, receiveMaximum: 1 } });
+  for (const id of owed) assert.equal(await again.nextAcknowledgement('pubrel', id), 0);
+  await again.ping();
+  assert.ok(again.received.length <= 1, 'no more than one PUBLISH');
+  for (const id of owed) again.acknowledge('pubcomp', id);
+  again.acknowledges = true;
+  assert.deepEqual(
+    (await again.messages(3)).map(({ payload }) => payload),
+    ['1', '4', '7'],
+  );
+  await publisher.publishAcknowledged('owed', 'new', 2);
+  assert.deepEqual(await again.messages(1), [{ topic: 'owed', payload: 'new' }]);
+  for (const client of [again, publisher]) await client.end(0);
 });
 
 test('[MQTT5 §3.1.2.11.3] without a Receive Maximum a client gets as many as the node allows, in MQTT 3.1.1 too', async () => {

@@ -40,7 +40,7 @@ function numbers(from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, index) => String(from + index)).sort();
 }
 
-test('[MQTT5 4.8.2-3] each message goes to one member, at the lower one of its own QoS and the granted one, whatever the others have', async () => {
+test('[MQTT5 §4.8.2 one-member] [MQTT5 4.8.2-3] each message goes to one member, at the lower one of its own QoS and the granted one, whatever the others have', async () => {
   const members = await Promise.all([0, 1, 2].map(() => connect()));
   const publisher = await connect();
   for (const [qos, member] of members.entries()) {
@@ -66,7 +66,7 @@ test('[MQTT5 4.8.2-3] each message goes to one member, at the lower one of its o
   for (const client of [...members, publisher]) await client.end();
 });
 
-test('QoS 1: what a member has not acknowledged goes to another one when its connection ends, and not before', async () => {
+test('[MQTT5 §4.8.2 handed-on] QoS 1: what a member has not acknowledged goes to another one when its connection ends, and not before', async () => {
   const [holder, other, publisher] = [await connect(durable()), await connect(), await connect()];
   await holder.subscribe({ topic: '$share/hand/on', qos: 1 });
   await publisher.publishAll('on', numbers(0, 5), 1);
@@ -201,15 +201,17 @@ test('a member that is away gets nothing: it is a member again when it is back',
   await Promise.all([back.end(0), publisher.end()]);
 });
 
-test('a group and an ordinary subscription of one client: each gives the message, each is acknowledged by itself', async () => {
+test('[MQTT5 §4.8.2 one-member] [MQTT5 3.3.4-5] a group and an ordinary subscription of one client: each gives the message with its own identifier, each is acknowledged by itself', async () => {
   const fields = durable();
   const client = await connect(fields);
   const publisher = await connect();
-  await client.subscribe({ topic: '$share/both/b', qos: 2 }, { topic: 'b', qos: 2 });
+  await client.subscribeWith({ subscriptionIdentifier: 1 }, { topic: '$share/both/b', qos: 2 });
+  await client.subscribeWith({ subscriptionIdentifier: 2 }, { topic: 'b', qos: 2 });
   await publisher.publishAll('b', ['x'], 2);
   await eventually(() => client.received.filter(({ cmd }) => cmd === 'publish').length === 2);
   const [one, two] = client.taken('publish');
   assert.notEqual(one?.messageId, two?.messageId);
+  assert.deepEqual([one, two].map((copy) => copy?.properties?.subscriptionIdentifier).sort(), [1, 2]);
   client.acknowledge('pubrec', one?.messageId ?? 0);
   await client.next('pubrel');
   client.acknowledge('pubcomp', one?.messageId ?? 0);

@@ -1,8 +1,7 @@
 /** Keep Alive and Server Keep Alive, on a clock that stands until a test moves it. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { startDeployment, testEmbedded } from '../support/deployment.ts';
-import type { TestNode } from '../support/node.ts';
+import { startNode, type TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 import { ManualClock } from '../unit/embedded/manual-clock.ts';
 
@@ -13,8 +12,8 @@ let node: TestNode;
 /** At most 30 seconds. */
 let strict: TestNode;
 before(async () => {
-  node = await startDeployment({}, clock);
-  strict = await startDeployment({ SUPERMQ_LIMITS_MAX_KEEP_ALIVE_SECONDS: '30' }, clock);
+  node = await startNode({}, clock);
+  strict = await startNode({ SUPERMQ_LIMITS_MAX_KEEP_ALIVE_SECONDS: '30' }, clock);
 });
 after(async () => {
   await Promise.all([node.stop(), strict.stop()]);
@@ -48,7 +47,7 @@ for (const version of [3, 4, 5] as const) {
   });
 }
 
-testEmbedded('[MQTT5 3.1.2-22] any packet is a sign of life, half a packet is none', async () => {
+test('[MQTT5 3.1.2-22] any packet is a sign of life, half a packet is none', async () => {
   const client = await connect(node, 5, 10);
   for (let i = 0; i < 3; i++) {
     clock.pass(14);
@@ -87,17 +86,14 @@ test('[MQTT311 3.1.2-24] a 3.x client cannot hear of another keep alive, so its 
   }
 });
 
-testEmbedded(
-  '[MQTT5 3.1.2-8] [MQTT5 3.1.2-22] the end by keep alive is an unclean one: the will is published',
-  async () => {
-    const watcher = await connect(node, 5, 0);
-    await watcher.subscribe('silent');
-    const will = { topic: 'silent', payload: Buffer.from('gone'), qos: 0 as const, retain: false };
-    const client = await RawClient.open(node.tcp, 5);
-    client.send(connectPacket({ version: 5, keepalive: 10, will }));
-    await client.next('connack');
-    clock.pass(15.1);
-    assert.equal((await watcher.next('publish')).payload.toString(), 'gone');
-    await watcher.end();
-  },
-);
+test('[MQTT5 3.1.2-8] [MQTT5 3.1.2-22] the end by keep alive is an unclean one: the will is published', async () => {
+  const watcher = await connect(node, 5, 0);
+  await watcher.subscribe('silent');
+  const will = { topic: 'silent', payload: Buffer.from('gone'), qos: 0 as const, retain: false };
+  const client = await RawClient.open(node.tcp, 5);
+  client.send(connectPacket({ version: 5, keepalive: 10, will }));
+  await client.next('connack');
+  clock.pass(15.1);
+  assert.equal((await watcher.next('publish')).payload.toString(), 'gone');
+  await watcher.end();
+});

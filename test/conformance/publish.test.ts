@@ -40,18 +40,20 @@ const malformedPublishes: Array<[title: string, bytes: Buffer, reason: number]> 
   ['[MQTT5 4.7.3-2] topic with U+0000', publishBytes(0, Buffer.from('a\0b'), none), 0x81],
   ['[MQTT5 3.3.2-2] topic with +', publishBytes(0, Buffer.from('a/+'), none), 0x90],
   ['[MQTT5 3.3.2-2] topic with #', publishBytes(0, Buffer.from('#'), none), 0x90],
-  ['empty topic without alias', publishBytes(0, none, none), 0x82],
+  ['[MQTT5 §3.3.2.1] empty topic without alias', publishBytes(0, none, none), 0x82],
   ['no topic at all', Buffer.from([0x30, 0]), 0x81],
   ['topic that runs past the packet', Buffer.from([0x30, 3, 0, 9, 0x74]), 0x81],
   ['no property length', Buffer.from([0x30, 3, 0, 1, 0x74]), 0x81],
   ['properties that run past the packet', Buffer.from([0x30, 4, 0, 1, 0x74, 9]), 0x81],
   ['[MQTT5 3.3.2-8] topic alias 0', publishBytes(0, topic, Buffer.from([0x23, 0, 0])), 0x94],
   ['[MQTT5 3.2.2-17] topic alias above the maximum', publishBytes(0, topic, Buffer.from([0x23, 0, 33])), 0x94],
-  ['topic alias that was never set', publishBytes(0, none, Buffer.from([0x23, 0, 5])), 0x82],
+  ['[MQTT5 §3.3.2.3.4] [C] topic alias that was never set', publishBytes(0, none, Buffer.from([0x23, 0, 5])), 0x82],
   ['[MQTT5 3.3.4-6] subscription identifier', publishBytes(0, topic, Buffer.from([0x0b, 1])), 0x82],
   ['property that PUBLISH does not have', publishBytes(0, topic, Buffer.from([0x11, 0, 0, 0, 1])), 0x81],
   ['repeated property', publishBytes(0, topic, Buffer.from([0x01, 1, 0x01, 1])), 0x82],
   ['payload format 2', publishBytes(0, topic, Buffer.from([0x01, 2])), 0x82],
+  ['[MQTT5 3.3.2-13] response topic that is not UTF-8', publishBytes(0, topic, Buffer.from([0x08, 0, 1, 0xff])), 0x81],
+  ['[MQTT5 3.3.2-19] content type that is not UTF-8', publishBytes(0, topic, Buffer.from([0x03, 0, 1, 0xff])), 0x81],
   ['[MQTT5 3.3.2-14] response topic with a wildcard', publishBytes(0, topic, Buffer.from([0x08, 0, 1, 0x23])), 0x82],
   ['[MQTT5 1.5.5-1] five length bytes', Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x01]), 0x81],
   ['[MQTT5 1.5.5-1] length in more bytes than needed', Buffer.from([0x30, 0x84, 0x00, 0, 1, 0x74, 0]), 0x81],
@@ -156,7 +158,7 @@ test('[MQTT5 3.3.2-4] to [MQTT5 3.3.2-20] properties arrive unaltered, user prop
   await Promise.all([subscriber.end(), publisher.end()]);
 });
 
-test('MQTT5 section 4.1: a 3.x subscriber gets a 5.0 message without properties, and the reverse', async () => {
+test('[MQTT5 §4.1 versions] a 3.x subscriber gets a 5.0 message without properties, and the reverse', async () => {
   const [three, four, five] = [
     await RawClient.connect(node.tcp, { version: 3 }),
     await RawClient.connect(node.tcp),
@@ -174,8 +176,8 @@ test('MQTT5 section 4.1: a 3.x subscriber gets a 5.0 message without properties,
   await Promise.all([three.end(), four.end(), five.end()]);
 });
 
-test('[MQTT5 3.3.2-7] topic aliases: set, used, mapped anew, and never seen by a subscriber', async () => {
-  const subscriber = await RawClient.connect(node.tcp, { version: 5, properties: { topicAliasMaximum: 10 } });
+test('[MQTT5 3.3.2-7] [MQTT5 3.3.2-12] [MQTT5 §3.3.2.3.4] [MQTT5 3.1.2-27] topic aliases: set, used, mapped anew, and never seen by a subscriber that wants none', async () => {
+  const subscriber = await RawClient.connect(node.tcp, { version: 5, properties: { topicAliasMaximum: 0 } });
   await subscriber.subscribe('alias/#');
   const publisher = await RawClient.connect(node.tcp, { version: 5 });
   publisher.publish('alias/one', '1', { properties: { topicAlias: 1 } });
@@ -193,6 +195,43 @@ test('[MQTT5 3.3.2-7] topic aliases: set, used, mapped anew, and never seen by a
   }
   assert.deepEqual(topics, ['alias/one', 'alias/two', 'alias/one', 'alias/two', 'alias/new', 'alias/new']);
   await Promise.all([subscriber.end(), publisher.end()]);
+});
+
+test('[MQTT5 3.3.2-7] [MQTT5 §3.3.2.3.4] [C] topic aliases end with their connection, also where the session goes on: 0x82, and nothing is forwarded', async () => {
+  const subscriber = await RawClient.connect(node.tcp);
+  await subscriber.subscribe('alias-end');
+  const fields = {
+    version: 5,
+    clientId: 'alias-end',
+    clean: false,
+    properties: { sessionExpiryInterval: 60 },
+  } as const;
+  const first = await RawClient.connect(node.tcp, fields);
+  first.publish('alias-end', '1', { properties: { topicAlias: 1 } });
+  first.publish('', '2', { properties: { topicAlias: 1 } });
+  assert.deepEqual(await subscriber.messages(2), [
+    { topic: 'alias-end', payload: '1' },
+    { topic: 'alias-end', payload: '2' },
+  ]);
+  await first.abort();
+  const second = await RawClient.connect(node.tcp, fields);
+  assert.equal(second.connack.sessionPresent, true);
+  second.publish('', '3', { properties: { topicAlias: 1 } });
+  assert.equal(await second.closingReason(), 0x82);
+  const third = await RawClient.connect(node.tcp, fields);
+  third.publish('alias-end', 'marker');
+  assert.deepEqual(await subscriber.messages(1), [{ topic: 'alias-end', payload: 'marker' }]);
+  await Promise.all([third.end(0), subscriber.end()]);
+});
+
+test('[MQTT5 §3.4.2.1 no-subscriber] a message that nobody is subscribed to is acknowledged with 0x00, not 0x10', async () => {
+  const publisher = await RawClient.connect(node.tcp, { version: 5 });
+  assert.equal(await publisher.publishAcknowledged('nobody/here', 'x', 1), 0);
+  publisher.publish('nobody/here', 'x', { qos: 2, messageId: 9 });
+  assert.equal(await publisher.nextAcknowledgement('pubrec', 9), 0);
+  publisher.acknowledge('pubrel', 9);
+  assert.equal(await publisher.nextAcknowledgement('pubcomp', 9), 0);
+  await publisher.end();
 });
 
 test('[MQTT5 3.1.2-24] [MQTT5 3.1.2-25] a message too large for one client is left out for it alone', async () => {
@@ -216,7 +255,7 @@ test('[MQTT5 3.1.2-24] [MQTT5 3.1.2-25] a message too large for one client is le
   await Promise.all([small.end(), large.end(), publisher.end()]);
 });
 
-test('publishing behind the walls is dropped and counted, and the connection stays', async () => {
+test('[MQTT5 §4.7.2] [MQTT5 §3.3.4] publishing behind the walls is dropped and counted, and the connection stays', async () => {
   const watcher = await RawClient.connect(node.tcp);
   await watcher.subscribe('#');
   const publisher = await RawClient.connect(node.tcp, { version: 5 });
@@ -232,7 +271,7 @@ test('publishing behind the walls is dropped and counted, and the connection sta
   await Promise.all([watcher.end(), publisher.end()]);
 });
 
-test('a topic of 65,535 bytes is refused with 0x90, and nobody else notices', async () => {
+test('[MQTT5 §4.7.3] [MQTT5 4.7.3-3] a topic of 65,535 bytes is refused with 0x90, and nobody else notices', async () => {
   const bystander = await RawClient.connect(node.tcp);
   await bystander.subscribe('still/here');
   const long = Buffer.alloc(65_535, 0x61);

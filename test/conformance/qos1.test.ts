@@ -25,7 +25,7 @@ async function reaction(version: 4 | 5, bytes: readonly number[]): Promise<numbe
 }
 
 for (const version of [3, 4, 5] as const) {
-  test(`[MQTT5 4.3.2-1] [MQTT5 4.3.2-2] [MQTT311 4.3.2-1] [MQTT5 3.3.4-1] [MQTT311 3.3.4-1] MQTT version ${version}: PUBLISH, PUBACK, and on to a subscriber with an id of its own`, async () => {
+  test(`[MQTT5 4.3.2-1] [MQTT5 4.3.2-2] [MQTT311 4.3.2-1] [MQTT5 3.3.4-1] [MQTT311 3.3.4-1] [MQTT5 3.3.1-3] [MQTT311 3.3.1-3] MQTT version ${version}: PUBLISH, PUBACK, and on to a subscriber with an id of its own`, async () => {
     const subscriber = await connect({ version });
     assert.deepEqual(await subscriber.subscribe({ topic: 'one/+', qos: 1 }), [1]);
     const publisher = await connect({ version });
@@ -33,7 +33,7 @@ for (const version of [3, 4, 5] as const) {
     assert.equal(await publisher.nextAcknowledgement('puback', 4_711), 0);
     const message = await subscriber.next('publish');
     assert.deepEqual([message.topic, message.payload.toString(), message.qos], ['one/a', 'x', 1]);
-    assert.equal(message.dup, false, '[MQTT5 3.3.1-3] DUP of the publisher does not travel');
+    assert.equal(message.dup, false, 'DUP of the publisher does not travel');
     assert.ok((message.messageId ?? 0) > 0);
     subscriber.acknowledge('puback', message.messageId ?? 0);
     await subscriber.ping();
@@ -97,7 +97,7 @@ test('[MQTT311 3.3.1-4] [MQTT311 2.3.1-1] [MQTT311 3.3.1-2] MQTT 3.1.1: the same
     assert.equal(await reaction(4, bytes), undefined);
 });
 
-test('MQTT5 sections 3.4.2 to 3.7.2: acknowledgements of two and three bytes and with properties are taken', async () => {
+test('[MQTT5 §3.4.2] [MQTT5 §3.5.2] [MQTT5 §3.6.2] [MQTT5 §3.7.2] [C] acknowledgements of two and three bytes and with properties are taken', async () => {
   const subscriber = await connect({ properties: { receiveMaximum: 1 } });
   await subscriber.subscribe({ topic: 'forms/#', qos: 2 });
   const publisher = await connect();
@@ -160,7 +160,7 @@ test('MQTT 3.1.1: flags and lengths of acknowledgements are checked too', async 
     assert.equal(await reaction(4, bytes), undefined);
 });
 
-test('MQTT5 section 4.3: PUBREC in an exchange of QoS 1 and PUBACK in one of QoS 2 are protocol errors', async () => {
+test('[MQTT5 §4.3] [C] PUBREC in an exchange of QoS 1 and PUBACK in one of QoS 2 are protocol errors', async () => {
   for (const version of [4, 5] as const) {
     for (const [qos, wrong] of [
       [1, 'pubrec'],
@@ -254,7 +254,7 @@ test('[MQTT5 2.2.1-4] [MQTT311 2.3.1-4] packet ids of 70,000 messages: never 0, 
   for (const client of [subscriber, publisher]) await client.end();
 });
 
-test('[MQTT5 4.4.0-1] no message is sent again while its connection lasts; on the next one with DUP', async () => {
+test('[MQTT5 3.3.1-1] [MQTT311 3.3.1-1] [MQTT5 4.4.0-1] no message is sent again while its connection lasts; on the next one with DUP', async () => {
   for (const version of [4, 5] as const) {
     const fields = {
       version,
@@ -321,7 +321,7 @@ testEmbedded(
 );
 
 testEmbedded(
-  '[MQTT5 3.4.2-1] [MQTT5 4.3.3-9] [MQTT311 4.8.0-2] a message that the log refuses: 0x97 or 0x83 and the id is free; MQTT 3.1.1 is closed',
+  '[MQTT5 3.4.2-1] [MQTT5 4.3.3-9] [MQTT311 4.8.0-2] [MQTT5 §4.13.2] a message that the log refuses: 0x97 or 0x83 and the id is free; MQTT 3.1.1 is closed',
   async () => {
     const wired = await startWiredNode();
     wired.log.holdsPublishes = true;
@@ -353,7 +353,7 @@ testEmbedded(
   },
 );
 
-test('MQTT5 section 3.3.4, [MQTT311 3.3.5-2]: a topic behind the walls is refused with 0x87 in its turn; MQTT 3.1.1 gets the usual answer; nobody gets the message', async () => {
+test('[MQTT5 §3.3.4] [MQTT311 3.3.5-2] a topic behind the walls is refused with 0x87 in its turn; MQTT 3.1.1 gets the usual answer; nobody gets the message', async () => {
   const watcher = await connect();
   await watcher.subscribe({ topic: '#', qos: 2 });
   watcher.acknowledges = true;
@@ -368,7 +368,7 @@ test('MQTT5 section 3.3.4, [MQTT311 3.3.5-2]: a topic behind the walls is refuse
   await watcher.end();
 });
 
-test('MQTT5 section 4.1: 3.x and 5.0 clients get stored messages of each other, properties only where there are any', async () => {
+test('[MQTT5 §4.1 versions] 3.x and 5.0 clients get stored messages of each other, properties only where there are any', async () => {
   const clients = [await connect({ version: 3 }), await connect({ version: 4 }), await connect({ version: 5 })];
   for (const client of clients) {
     await client.subscribe({ topic: 'mix', qos: 1 });

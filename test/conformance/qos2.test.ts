@@ -134,7 +134,7 @@ test('[MQTT5 3.1.2-4] [MQTT311 3.1.2-6] Clean Start forgets the ids that were no
   }
 });
 
-test('MQTT5 section 3.7.2.1, MQTT 3.1.1 section 4.3.3: PUBREL for an unknown id gets PUBCOMP, in MQTT 5 with 0x92', async () => {
+test('[MQTT5 §3.7.2.1] [MQTT311 §4.3.3] PUBREL for an unknown id gets PUBCOMP, in MQTT 5 with 0x92', async () => {
   for (const version of [3, 4, 5] as const) {
     const client = await connect({ version });
     client.acknowledge('pubrel', 321);
@@ -143,7 +143,7 @@ test('MQTT5 section 3.7.2.1, MQTT 3.1.1 section 4.3.3: PUBREL for an unknown id 
   }
 });
 
-test('MQTT5 section 3.6.2.1: PUBREC for an unknown id gets PUBREL, in MQTT 5 with 0x92', async () => {
+test('[MQTT5 §3.6.2.1] PUBREC for an unknown id gets PUBREL, in MQTT 5 with 0x92', async () => {
   for (const version of [4, 5] as const) {
     const client = await connect({ version });
     client.acknowledge('pubrec', 321);

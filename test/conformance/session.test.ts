@@ -47,7 +47,7 @@ async function upTo(marker: string, topic: string, subscriber: RawClient, publis
   }
 }
 
-test('[MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] [MQTT311 3.2.2-3] [MQTT5 3.1.4-4] [MQTT311 3.1.4-3] Session Present in all four cases', async () => {
+test('[MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6] [MQTT5 3.1.4-4] [MQTT311 3.1.4-3] [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] [MQTT311 3.2.2-3] Session Present in all four cases', async () => {
   for (const version of [4, 5] as const) {
     const fields = durable(version);
     assert.equal(await isPresent(fields), false, 'none, not clean');
@@ -95,7 +95,7 @@ test('[MQTT5 3.1.2-4] [MQTT311 3.1.2-6] [MQTT5 3.1.4-4] [MQTT311 3.1.4-3] Clean 
   }
 });
 
-test('[MQTT5 4.5.0-1] [MQTT5 4.6.0-5] [MQTT311 4.5.0-1] [MQTT311 3.1.2-5] [MQTT311 4.6.0-5] what came meanwhile is delivered first, in order, and what comes live after it', async () => {
+test('[MQTT5 4.5.0-1] [MQTT5 4.6.0-5] [MQTT311 4.5.0-1] [MQTT5 3.1.2-5] [MQTT311 3.1.2-4] [MQTT311 3.1.2-5] [MQTT311 4.6.0-5] what came meanwhile is delivered first, in order, and what comes live after it', async () => {
   for (const version of [3, 4, 5] as const) {
     for (const qos of [1, 2] as const) {
       const topic = `queue/${version}/${qos}`;
@@ -152,7 +152,7 @@ test('QoS 0 messages and QoS 0 subscriptions: nothing is kept for an absent clie
   }
 });
 
-test('[MQTT5 4.4.0-1] [MQTT5 4.6.0-1] [MQTT311 4.4.0-1] [MQTT311 4.6.0-1] what was in flight comes again with DUP, its id and in its order, before everything new', async () => {
+test('[MQTT5 3.3.1-1] [MQTT311 3.3.1-1] [MQTT5 4.3.2-3] [MQTT5 4.4.0-1] [MQTT5 4.6.0-1] [MQTT311 4.3.2-1] [MQTT311 4.4.0-1] [MQTT311 4.6.0-1] what was in flight comes again with DUP, its id and in its order, before everything new', async () => {
   for (const version of [4, 5] as const) {
     const topic = `flight/${version}`;
     const fields = durable(version);
@@ -262,7 +262,7 @@ test('[MQTT5 3.10.4-1] [MQTT5 3.10.4-2] [MQTT5 3.10.4-3] [MQTT311 3.10.4-2] [MQT
   }
 });
 
-test('MQTT5 section 4.1: subscriptions come back with QoS, options and identifiers', async () => {
+test('[MQTT5 §4.1 session-state] subscriptions come back with QoS, options and identifiers', async () => {
   const fields = durable(5);
   const other = await connect();
   const first = await connect(fields);
@@ -324,7 +324,7 @@ testEmbedded(
 );
 
 testEmbedded(
-  'MQTT5 section 3.1.2.11.2: 0xFFFFFFFF never ends, and MQTT 3.1.1 with CleanSession 0 neither',
+  '[MQTT5 §3.1.2.11.2] [MQTT5 3.1.2-23] 0xFFFFFFFF never ends, and MQTT 3.1.1 with CleanSession 0 neither',
   async () => {
     const five = durable(5, { sessionExpiryInterval: NEVER });
     const four = durable(4);
@@ -334,7 +334,7 @@ testEmbedded(
   },
 );
 
-testEmbedded('MQTT5 section 3.1.2.11.2: CONNECT replaces the expiry of the session that it resumes', async () => {
+testEmbedded('[MQTT5 §3.1.2.11.2] CONNECT replaces the expiry of the session that it resumes', async () => {
   const long = durable(5, { sessionExpiryInterval: 1_000 });
   await isPresent(long);
   const short = { ...long, properties: { sessionExpiryInterval: 5 } };
@@ -396,7 +396,7 @@ testEmbedded('[MQTT5 §3.14.2.2.2] DISCONNECT with 0xFFFFFFFF: for ever, or as l
   await strict.stop();
 });
 
-testEmbedded('MQTT5 section 3.2.2.3.2: an expiry above the limit is replaced, and CONNACK says so', async () => {
+testEmbedded('[MQTT5 §3.2.2.3.2] an expiry above the limit is replaced, and CONNACK says so', async () => {
   const shifted = new ShiftedClock();
   const strict = await startDeployment({ SUPERMQ_LIMITS_MAX_SESSION_EXPIRY_SECONDS: '20' }, shifted);
   const present = async (fields: ConnectFields): Promise<boolean> => {

@@ -40,7 +40,7 @@ async function received(subscriber: RawClient, publisher: RawClient): Promise<st
   return topics;
 }
 
-test('[MQTT5 3.8.4-6] [MQTT311 3.8.4-5] one code per filter, in order', async () => {
+test('[MQTT5 3.8.4-6] [MQTT311 3.8.4-5] [MQTT311 3.8.3-2] one code per filter, in order; wildcards are granted to every version', async () => {
   for (const version of [3, 4, 5] as const) {
     await withClients([version], async (client) => {
       const messageId = client.nextPacketId();
@@ -58,39 +58,41 @@ test('[MQTT5 3.8.4-6] [MQTT311 3.8.4-5] one code per filter, in order', async ()
   }
 });
 
-test('[MQTT5 4.7.1-1] [MQTT5 4.7.1-2] filters that break a rule get 0x8F, and match nothing', async () => {
-  await withClients([5, 4], async (subscriber, publisher) => {
-    const bad = [
-      'a#',
-      '#/a',
-      'a/#/b',
-      'a+',
-      '+a',
-      'a/b+/c',
-      '$share',
-      '$share/',
-      '$share/g',
-      '$share/g/',
-      '$share//a',
-      '$share/a+/b',
-      '$share/a#/b',
-      '$g',
-      '$g/',
-      '$g/x',
-      '$g/x/',
-      '$g//a',
-      '$g/1234567890/a',
-    ];
-    assert.deepEqual(
-      await subscriber.subscribe(...bad),
-      bad.map(() => 0x8f),
-    );
-    for (const topic of ['a', 'a/b', 'x', 'g']) publisher.publish(topic, 'no');
-    assert.deepEqual(await received(subscriber, publisher), []);
-  });
+test('[MQTT5 4.7.1-1] [MQTT311 4.7.1-2] [MQTT5 4.7.1-2] [MQTT311 4.7.1-3] [MQTT5 4.8.2-1] [MQTT5 4.8.2-2] [supermq group-names] [MQTT5 §3.9.3 codes] [C] filters that break a rule, group names too, get 0x8F (0x80 for 3.x), and match nothing', async () => {
+  const versions: Version[] = [5, 4, 3];
+  for (const version of versions)
+    await withClients([version, 4], async (subscriber, publisher) => {
+      const bad = [
+        'a#',
+        '#/a',
+        'a/#/b',
+        'a+',
+        '+a',
+        'a/b+/c',
+        '$share',
+        '$share/',
+        '$share/g',
+        '$share/g/',
+        '$share//a',
+        '$share/a+/b',
+        '$share/a#/b',
+        '$g',
+        '$g/',
+        '$g/x',
+        '$g/x/',
+        '$g//a',
+        '$g/1234567890/a',
+      ];
+      assert.deepEqual(
+        await subscriber.subscribe(...bad),
+        bad.map(() => (version === 5 ? 0x8f : 0x80)),
+      );
+      for (const topic of ['a', 'a/b', 'x', 'g']) publisher.publish(topic, 'no');
+      assert.deepEqual(await received(subscriber, publisher), []);
+    });
 });
 
-test('walls: hidden first levels get 0x87 (0x80 for 3.x), also inside a group', async () => {
+test('[MQTT5 §3.9.3 codes] walls: hidden first levels get 0x87 (0x80 for 3.x), also inside a group', async () => {
   const hidden = ['$JS/API/#', '$KV/#', '_INBOX/#', '$SMQ/#', '$x', '$share/g/$KV/#', '$g/g/_INBOX/#'];
   await withClients([5, 4], async (five, four) => {
     assert.deepEqual(
@@ -105,13 +107,13 @@ test('walls: hidden first levels get 0x87 (0x80 for 3.x), also inside a group', 
   });
 });
 
-test('a filter that is too long or too deep gets 0x97, and the node is fine', async () => {
+test('[MQTT5 §4.7.3] [MQTT5 4.7.3-3] [MQTT5 §3.9.3 codes] a filter that is too long or too deep gets 0x97, and the node is fine', async () => {
   await withClients([5], async (client) => {
     assert.deepEqual(await client.subscribe('x'.repeat(65_535), `${'a/'.repeat(1_000)}#`, 'fine'), [0x97, 0x97, 0]);
   });
 });
 
-test('subscriptions above the limit per client get 0x97; a replaced one does not count twice', async () => {
+test('[MQTT5 §3.9.3 codes] subscriptions above the limit per client get 0x97; a replaced one does not count twice', async () => {
   await withClients([5], async (client) => {
     const filters = Array.from({ length: 50 }, (_, i) => `limit/${i}`);
     assert.ok((await client.subscribe(...filters)).every((code) => code === 0));
@@ -119,7 +121,7 @@ test('subscriptions above the limit per client get 0x97; a replaced one does not
   });
 });
 
-test('[MQTT311 4.7.1-3] wildcards match as they must, topics that start with $ only explicitly', async () => {
+test('[MQTT5 §4.7.1.2] [MQTT5 §4.7.1.3] [MQTT311 4.7.1-3] wildcards match as they must', async () => {
   await withClients([4, 4], async (subscriber, publisher) => {
     await subscriber.subscribe('sport/+', '+/+/deep', '/+', 'tail/#');
     for (const topic of ['sport', 'sport/', 'sport/a', 'sport/a/b', '/x', 'x/y/deep', '//deep', 'tail', 'tail/a/b'])
@@ -204,7 +206,7 @@ test('[MQTT5 3.8.3-3] No Local: own messages do not come back, those of others a
   });
 });
 
-test('[MQTT5 3.8.3-4] No Local on a shared subscription is a protocol error', async () => {
+test('[MQTT5 3.8.3-4] [C] No Local on a shared subscription is a protocol error', async () => {
   const client = await RawClient.connect(node.tcp, { version: 5 });
   client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '$share/g/a', qos: 0, nl: true }] });
   await client.closed;
@@ -228,7 +230,7 @@ test('[MQTT5 3.10.4-1] [MQTT5 3.11.3-1] UNSUBSCRIBE deletes by exact text, one c
   });
 });
 
-test('[MQTT5 4.8.2-1] groups: each message to one member per group; $g and $share with one name are one group; 3.x may join', async () => {
+test('[MQTT5 §4.8.2 one-member] [MQTT5 4.8.2-1] [supermq group-names] groups: each message to one member per group; $g and $share with one name are one group; 3.x may join', async () => {
   await withClients([5, 4, 3, 4, 5], async (a, b, c, plain, publisher) => {
     assert.deepEqual(await a.subscribe('$share/**123++x/job/#'), [0x8f]);
     assert.deepEqual(await a.subscribe('$share/team/job/#'), [0]);
@@ -250,7 +252,7 @@ test('[MQTT5 4.8.2-1] groups: each message to one member per group; $g and $shar
   });
 });
 
-test('a member of a group and a plain subscriber in one client: both apply, groups and ordinary subscriptions are independent', async () => {
+test('[MQTT5 §4.8.2 one-member] a member of a group and a plain subscriber in one client: both apply, groups and ordinary subscriptions are independent', async () => {
   await withClients([4, 4], async (client, publisher) => {
     await client.subscribe('$share/g/both', 'both');
     publisher.publish('both', 'x');
@@ -277,7 +279,7 @@ test('a group survives its members: who leaves leaves nothing lost, a dropped co
   });
 });
 
-test('[MQTT5 3.12.4-1] PINGREQ is answered while a SUBSCRIBE waits, and a payload in it is malformed', async () => {
+test('[MQTT5 3.12.4-1] [MQTT5 §3.12] [C] PINGREQ is answered, and a payload in it is malformed', async () => {
   const client = await RawClient.connect(node.tcp, { version: 5 });
   await client.ping();
   client.send(Buffer.from([0xc0, 1, 0]));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDeployment, testEmbedded } from '../support/deployment.ts';
+import { eventually } from '../support/eventually.ts';
 import type { TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
@@ -26,7 +27,7 @@ function anyTopic(): string {
   return `will/${++serial}`;
 }
 
-function connect(fields: WillFields): Promise<RawClient & { readonly connack: { readonly sessionPresent: boolean } }> {
+function connect(fields: WillFields): ReturnType<typeof connectWithWill> {
   return connectWithWill(node.tcp, { keepalive: 0, ...fields });
 }
 
@@ -102,7 +103,7 @@ for (const version of [3, 4, 5] as const) {
       await assertNotPublished();
     });
 
-    test(`[MQTT5 3.1.2-11] [MQTT311 3.1.2-12] ${name}: without a will nothing is published after a crash`, async () => {
+    test(`[MQTT5 3.1.2-11] [MQTT5 3.1.2-13] [MQTT311 3.1.2-11] [MQTT311 3.1.2-12] ${name}: without a will nothing is published after a crash`, async () => {
       await (await RawClient.connect(node.tcp, { version })).abort();
       await assertNotPublished();
     });
@@ -110,36 +111,58 @@ for (const version of [3, 4, 5] as const) {
     const properties = version === 5 ? [props()] : [];
     const connectBytes = (flags: number, ...payload: Buffer[]): Buffer =>
       packet(0x10, str('MQTT'), version, flags, u16(0), ...properties, str(`bytes-${++serial}`), ...payload);
-    const malformedWills: ReadonlyArray<readonly [string, Buffer]> = [
-      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] will flag without topic and payload', connectBytes(0x06)],
-      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] will without payload', connectBytes(0x06, ...properties, str('will/never'))],
-      ['[MQTT5 3.1.2-11] [MQTT311 3.1.2-13] Will QoS without a will', connectBytes(0x0a)],
-      ['[MQTT5 3.1.2-13] [MQTT311 3.1.2-15] Will Retain without a will', connectBytes(0x22)],
+    const never = str('will/never');
+    const malformedWills: ReadonlyArray<readonly [title: string, code: number, bytes: Buffer]> = [
+      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] [C] will flag without topic and payload', 0x81, connectBytes(0x06)],
+      ['[MQTT5 3.1.2-9] [MQTT311 3.1.2-9] [C] will without payload', 0x81, connectBytes(0x06, ...properties, never)],
+      ['[MQTT5 3.1.2-11] [MQTT311 3.1.2-11] [MQTT311 3.1.2-13] [C] Will QoS without a will', 0x81, connectBytes(0x0a)],
       [
-        '[MQTT5 3.1.2-12] [MQTT311 3.1.2-14] Will QoS 3',
-        connectBytes(0x1e, ...properties, str('will/never'), str('x')),
+        '[MQTT5 3.1.2-13] [MQTT311 3.1.2-11] [MQTT311 3.1.2-15] [C] Will Retain without a will',
+        0x81,
+        connectBytes(0x22),
       ],
       [
-        '[MQTT5 3.1.3-11] [MQTT311 3.1.3-10] will topic that is not UTF-8',
+        '[MQTT5 3.1.2-11] [MQTT311 3.1.2-11] [C] topic and payload of a will without the flag',
+        0x81,
+        connectBytes(0x02, ...properties, never, str('x')),
+      ],
+      ['[MQTT5 3.1.2-12] [MQTT311 3.1.2-14] [C] Will QoS 3', 0x81, connectBytes(0x1e, ...properties, never, str('x'))],
+      [
+        '[MQTT5 3.1.3-11] [MQTT311 3.1.3-10] [C] will topic that is not UTF-8',
+        0x81,
         connectBytes(0x06, ...properties, str(Buffer.from([0x77, 0xff])), str('x')),
       ],
       [
-        '[MQTT5 4.7.0-1] [MQTT311 4.7.1-1] will topic with #',
+        '[MQTT5 4.7.0-1] [MQTT311 4.7.1-1] [MQTT5 3.1.3-11] [C] will topic with #',
+        0x90,
         connectBytes(0x06, ...properties, str('will/#'), str('x')),
       ],
-      ['[MQTT5 4.7.3-1] [MQTT311 4.7.3-1] empty will topic', connectBytes(0x06, ...properties, str(''), str('x'))],
+      [
+        '[MQTT5 4.7.3-1] [MQTT311 4.7.3-1] [MQTT5 3.1.3-11] [C] empty will topic',
+        0x90,
+        connectBytes(0x06, ...properties, str(''), str('x')),
+      ],
     ];
-    for (const [what, bytes] of malformedWills) {
+    for (const [what, code, bytes] of malformedWills) {
       test(`${name}: ${what} is refused, and nothing is published`, async () => {
         const client = await RawClient.open(node.tcp, version);
         client.send(bytes);
         await client.closed;
         const [answer] = client.received;
         if (version === 4) assert.equal(answer, undefined);
-        else assert.ok(answer?.cmd === 'connack' && (answer.reasonCode ?? 0) >= 0x80);
+        else assert.equal(answer?.cmd === 'connack' && answer.reasonCode, code);
         await assertNotPublished();
       });
     }
+
+    test(`[MQTT5 §3.1.4 will-permission] ${name}: a will on a topic that clients may not publish to is refused at CONNECT`, async () => {
+      for (const topic of ['$SYS/will', '$JS/API/STREAM/LIST', '_INBOX/will']) {
+        const refused = await connect({ version, topic });
+        assert.equal(version === 5 ? refused.connack.reasonCode : refused.connack.returnCode, version === 5 ? 0x87 : 5);
+        await refused.closed;
+      }
+      await assertNotPublished();
+    });
   }
 
   test(`[MQTT5 3.1.2-8] [MQTT311 3.1.2-8] ${name}: each Will QoS is the QoS of the publication`, async () => {
@@ -152,84 +175,98 @@ for (const version of [3, 4, 5] as const) {
   });
 }
 
-test('[MQTT5 3.3.2-14] a will whose Response Topic has a wildcard is refused', async () => {
+test('[MQTT5 3.3.2-14] [MQTT5 3.1.3-11] [C] a will whose Response Topic has a wildcard is refused', async () => {
   const client = await RawClient.open(node.tcp, 5);
   const will = { topic: 'will/never', payload: Buffer.from('x'), qos: 0 as const, retain: false };
   client.send(connectPacket({ version: 5, will: { ...will, properties: { responseTopic: 'a/#' } } }));
   await client.closed;
   const [answer] = client.received;
-  assert.ok(answer?.cmd === 'connack' && (answer.reasonCode ?? 0) >= 0x80);
+  assert.equal(answer?.cmd === 'connack' && answer.reasonCode, 0x82);
+  await assertNotPublished();
 });
 
+/** Everything that comes on a connection from now on. */
+function bytesOf(client: RawClient): () => Buffer {
+  const chunks: Buffer[] = [];
+  client.socket.on('data', (chunk) => chunks.push(chunk));
+  return () => Buffer.concat(chunks);
+}
+
+const willUserProperties = Buffer.concat(
+  [
+    ['b', '1'],
+    ['a', '2'],
+    ['b', '1'],
+    ['a', ''],
+  ].map(([key = '', value = '']) => Buffer.concat([Buffer.from([38]), str(key), str(value)])),
+);
+const otherWillProperties = {
+  payloadFormatIndicator: true,
+  contentType: 'text/plain',
+  responseTopic: 'answers',
+  correlationData: Buffer.from([0, 1, 0xff]),
+};
+
+/** A client whose will has every property there is, and dies. */
+async function dieWithAllProperties(topic: string, qos: 0 | 1 | 2): Promise<void> {
+  const expiry = Buffer.from([2, 0, 0, 0, 60]);
+  const delay = Buffer.from([24, 0, 0, 0, 0]);
+  const { contentType, correlationData, responseTopic } = otherWillProperties;
+  const texts = [Buffer.from([3]), str(contentType), Buffer.from([8]), str(responseTopic)];
+  const others = Buffer.concat([Buffer.from([1, 1]), expiry, ...texts, Buffer.from([9]), str(correlationData)]);
+  // User properties on both sides of the delay, which is not forwarded.
+  const properties = props(willUserProperties.subarray(0, 7), delay, willUserProperties.subarray(7), others);
+  const client = await RawClient.open(node.tcp, 5);
+  const flags = 0x26 | (qos << 3);
+  const body = [str('MQTT'), 5, flags, u16(0), props(), str(`all-${qos}`), properties, str(topic), str('gone')];
+  client.send(packet(0x10, ...body));
+  await client.next('connack');
+  await client.abort();
+}
+
+/** The will has come to this client with all its properties. */
+async function assertAllProperties(client: RawClient, bytes: () => Buffer, isRetained: boolean): Promise<void> {
+  const { payload, properties = {}, retain } = await client.next('publish');
+  assert.deepEqual([payload.toString(), retain], ['gone', isRetained]);
+  assert.ok(bytes().includes(willUserProperties), 'user properties as they were');
+  const { messageExpiryInterval = 0, userProperties: _, ...others } = properties;
+  assert.deepEqual({ ...others }, otherWillProperties);
+  assert.ok(messageExpiryInterval > 50 && messageExpiryInterval <= 60, `${messageExpiryInterval} seconds remain`);
+}
+
 for (const qos of [0, 1, 2] as const) {
-  test(`[MQTT5 3.1.3-10] [MQTT5 3.3.2-15] [MQTT5 3.3.2-16] QoS ${qos}: the will keeps all its properties, user properties in order with duplicates, for subscribers that were away too`, async () => {
-    const pairs = [
-      ['b', '1'],
-      ['a', '2'],
-      ['b', '1'],
-      ['a', ''],
-    ] as const;
-    const user = Buffer.concat(pairs.map(([key, value]) => Buffer.concat([Buffer.from([38]), str(key), str(value)])));
-    const delay = Buffer.from([24, 0, 0, 0, 0]);
-    const others = Buffer.concat([
-      Buffer.from([1, 1, 2, 0, 0, 0, 60, 3]),
-      str('text/plain'),
-      Buffer.from([8]),
-      str('answers'),
-      Buffer.from([9]),
-      str(Buffer.from([0, 1, 0xff])),
-    ]);
-    // The same packet with user properties on both sides of the delay, which is not forwarded.
-    const willProperties = props(user.subarray(0, 7), delay, user.subarray(7), others);
+  test(`[MQTT5 3.1.3-10] [MQTT5 3.3.2-15] [MQTT5 3.3.2-16] [E] QoS ${qos}: a will keeps all its properties, user properties in order with duplicates: live, retained, and for who was away`, async () => {
     const topic = anyTopic();
-    const offline = await RawClient.connect(node.tcp, {
-      version: 5,
-      clientId: `offline-${qos}`,
-      properties: { sessionExpiryInterval: 100 },
-    });
-    await offline.subscribe({ topic, qos: 1 });
-    await offline.end();
-    const client = await RawClient.open(node.tcp, 5);
-    const flags = 0x06 | (qos << 3);
-    const body = [str('MQTT'), 5, flags, u16(0), props(), str(`all-${qos}`), willProperties, str(topic), str('gone')];
-    client.send(packet(0x10, ...body));
-    await client.next('connack');
-    const seen: Buffer[] = [];
-    const see = (chunk: Buffer): void => void seen.push(chunk);
-    watcher.socket.on('data', see);
-    await client.abort();
-    const { properties } = await watcher.next('publish');
-    watcher.socket.off('data', see);
-    assert.ok(Buffer.concat(seen).includes(user), 'user properties as they were');
-    assert.deepEqual(
-      {
-        payloadFormatIndicator: properties?.payloadFormatIndicator,
-        messageExpiryInterval: properties?.messageExpiryInterval,
-        contentType: properties?.contentType,
-        responseTopic: properties?.responseTopic,
-        correlationData: properties?.correlationData,
-      },
-      {
-        payloadFormatIndicator: true,
-        messageExpiryInterval: 60,
-        contentType: 'text/plain',
-        responseTopic: 'answers',
-        correlationData: Buffer.from([0, 1, 0xff]),
-      },
-    );
-    if (qos === 0) return;
+    const away = { version: 5 as const, clientId: `away-${qos}`, properties: { sessionExpiryInterval: 100 } };
+    const before = await RawClient.connect(node.tcp, away);
+    await before.subscribe({ topic, qos: 1 });
+    await before.end();
+    const live = await RawClient.connect(node.tcp, { version: 5 });
+    await live.subscribe({ topic, qos: 1 });
+    const liveBytes = bytesOf(live);
+    await dieWithAllProperties(topic, qos);
+    await assertAllProperties(live, liveBytes, false);
+    await watcher.next('publish');
+    const late = await RawClient.connect(node.tcp, { version: 5 });
+    const lateBytes = bytesOf(late);
+    // Of QoS 0 nothing tells when it is stored.
+    await eventually(async () => {
+      await late.subscribe({ topic, qos: 1 });
+      await late.ping();
+      return late.received.length > 0;
+    }, 'a retained will');
+    await assertAllProperties(late, lateBytes, true);
+    for (const client of [live, late]) await client.end();
+    if (qos === 0) return; // nothing of QoS 0 is kept for who is away
     const back = await RawClient.open(node.tcp, 5);
-    const bytes: Buffer[] = [];
-    back.socket.on('data', (chunk) => bytes.push(chunk));
-    const fields = { version: 5 as const, clientId: `offline-${qos}`, clean: false };
-    back.send(connectPacket({ ...fields, properties: { sessionExpiryInterval: 100 } }));
-    await back.next('publish');
-    assert.ok(Buffer.concat(bytes).includes(user), 'user properties as they were');
+    const backBytes = bytesOf(back);
+    back.send(connectPacket({ ...away, clean: false }));
+    await assertAllProperties(back, backBytes, false);
     await back.end(0);
   });
 }
 
-testEmbedded('MQTT5 section 3.1.3.2.2: the will is published when its delay has passed, and not before', async () => {
+testEmbedded('[MQTT5 §3.1.3.2.2] the will is published when its delay has passed, and not before', async () => {
   const topic = anyTopic();
   const client = await connect({ topic, delaySeconds: 20, expirySeconds: 100 });
   await client.abort();
@@ -242,7 +279,7 @@ testEmbedded('MQTT5 section 3.1.3.2.2: the will is published when its delay has 
 });
 
 testEmbedded(
-  'MQTT5 section 3.1.3.2.2: the end of the session comes before the delay: the will is published then',
+  '[MQTT5 §3.1.3.2.2] the end of the session comes before the delay: the will is published then',
   async () => {
     const [atOnce, later] = [anyTopic(), anyTopic()];
     await (await connect({ topic: atOnce, delaySeconds: 50, expirySeconds: 0 })).abort();
@@ -285,7 +322,7 @@ testEmbedded(
   },
 );
 
-test('MQTT5 section 3.1.3.2.2: Clean Start ends the session, so a will that waits is published, by a takeover too', async () => {
+test('[MQTT5 §3.1.3.2.2] Clean Start ends the session, so a will that waits is published, by a takeover too', async () => {
   const [waiting, taken, clientId] = [anyTopic(), anyTopic(), 'clean'];
   await (await connect({ topic: waiting, clientId, delaySeconds: 20, expirySeconds: 100 })).abort();
   await assertNotPublished();
@@ -312,7 +349,7 @@ testEmbedded(
   },
 );
 
-test('MQTT5 section 3.14.2.2.2: DISCONNECT 0x04 with another Session Expiry Interval: the will is due by that one', async () => {
+test('[MQTT5 §3.14.2.2.2] [MQTT5 §3.14.2.1 with-will] DISCONNECT 0x04 with another Session Expiry Interval: the will is due by that one', async () => {
   const topic = anyTopic();
   const client = await connect({ topic, delaySeconds: 50, expirySeconds: 100 });
   client.send({ cmd: 'disconnect', reasonCode: 4, properties: { sessionExpiryInterval: 0 } });
@@ -329,6 +366,17 @@ test('[MQTT5 §3.14.2.2.2] [C] DISCONNECT 0x00 with a Session Expiry Interval af
   const polite = await connect({ topic: anyTopic(), expirySeconds: 0 });
   await polite.end(0);
   await assertNotPublished();
+});
+
+test('[MQTT5 §3.14.2.1 with-will] [MQTT5 3.1.2-8] DISCONNECT with any code but 0x00 publishes the will', async () => {
+  for (const reasonCode of [0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]) {
+    const topic = anyTopic();
+    const client = await connect({ topic });
+    client.send({ cmd: 'disconnect', reasonCode });
+    await client.closed;
+    assert.deepEqual(client.received, [], 'closed without an answer');
+    await assertPublished(topic);
+  }
 });
 
 testEmbedded('[MQTT5 3.1.2-10] DISCONNECT discards a will that has a delay', async () => {
@@ -349,7 +397,7 @@ test('a will whose properties are more than the store can take is refused with 0
   await assertNotPublished();
 });
 
-test('a stopping node publishes wills without delay', async () => {
+test('[MQTT5 §3.1.2.5] a stopping node publishes wills without delay', async () => {
   const leaving = await startDeployment();
   await connectWithWill(leaving.tcp, { topic: 'will/stopped', qos: 0 });
   await leaving.stop();

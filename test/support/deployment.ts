@@ -2,7 +2,7 @@
  * What the conformance tests run against: each of their files runs once for every deployment below, which the runner names in the
  * environment. A test that needs what only one of them has says so with {@link testEmbedded}.
  */
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import type { Counters } from '../../src/counters.ts';
 import { type Balancer, startBalancer } from './balancer.ts';
@@ -21,17 +21,17 @@ export const deployment: DeploymentKind =
   deploymentKinds.find((kind) => kind === process.env[DEPLOYMENT_VARIABLE]) ?? 'embedded';
 
 /** A test that drives the clock, or holds parts in its hand that only the embedded backplane has. */
-export function testEmbedded(title: string, run: () => Promise<void> | void): void {
+export function testEmbedded(title: string, run: (t: TestContext) => Promise<void> | void): void {
   if (deployment === 'embedded') test(title, run);
 }
 
 /** A test of what a node does by itself: a limit of its own, for example. */
-export function testOneNode(title: string, run: () => Promise<void> | void): void {
+export function testOneNode(title: string, run: (t: TestContext) => Promise<void> | void): void {
   if (deployment !== 'three-nodes') test(title, run);
 }
 
 /** A test of what only different nodes can show. */
-export function testThreeNodes(title: string, run: () => Promise<void> | void): void {
+export function testThreeNodes(title: string, run: (t: TestContext) => Promise<void> | void): void {
   if (deployment === 'three-nodes') test(title, run);
 }
 

@@ -133,6 +133,7 @@ export async function startWiredNode({
       maximumSubscriptions: 100,
       maximumOutboundBytes: 1024 * 1024,
       topicAliasMaximum: 32,
+      outboundTopicAliasMaximum: 32,
       maximumClientIdBytes: 1_024,
       maximumSessionExpirySeconds: 604_800,
       receiveMaximum,

@@ -114,6 +114,13 @@ test('scram - a client without a first message is asked for it, once', async () 
   assert.equal(codeOf(await exchange.step(undefined)), 0x82);
 });
 
+test('scram - a header that somebody has changed on the way is noticed, although the proof is right', async () => {
+  const exchange = begin();
+  const client = new ScramClient('user', 'pencil', { header: 'y,,' });
+  const challenge = await challengeOf(exchange, client.first.toString().replace('y,,', 'n,,'));
+  assert.equal(codeOf(await exchange.step(client.final(challenge))), 0x87);
+});
+
 describe('scram - final messages that are refused', () => {
   const cases: Array<[title: string, reason: number, spoil: (final: string) => string]> = [
     ['a wrong proof', 0x87, (final) => final.replace(/p=.*/, `p=${Buffer.alloc(32).toString('base64')}`)],
