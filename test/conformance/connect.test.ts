@@ -37,7 +37,7 @@ for (const version of [3, 4, 5] as const) {
   });
 }
 
-test('CONNACK says what is limited; what is offered is not named', async () => {
+test('[MQTT5 3.2.2-20] CONNACK says what is limited; what is offered is not named, and there are no User Properties', async () => {
   const client = await RawClient.connect(node.tcp, { version: 5, properties: { sessionExpiryInterval: 3600 } });
   const { properties } = client.connack;
   assert.equal(properties?.maximumQoS, undefined);
@@ -48,6 +48,7 @@ test('CONNACK says what is limited; what is offered is not named', async () => {
   // NATS takes 1 MiB with the headers of a message.
   assert.equal(properties?.maximumPacketSize, deployment === 'embedded' ? 1024 * 1024 : 1023 * 1024);
   assert.equal(properties?.assignedClientIdentifier, undefined);
+  assert.equal(properties?.userProperties, undefined);
   await client.end();
 });
 
@@ -172,7 +173,7 @@ test('[MQTT5 §3.1.4 early-packets] [MQTT311 §3.1.4 early-packets] [MQTT5 3.2.0
   }
 });
 
-test('[MQTT5 3.1.4-6] [MQTT311 3.1.4-5] [MQTT5 §3.1.4 early-packets] [MQTT311 §3.1.4 early-packets] [MQTT5 3.2.2-7] [MQTT311 3.2.2-5] [C] packets behind a refused CONNECT are ignored, the client hears the refusal and is closed', async () => {
+test('[MQTT5 3.1.4-6] [MQTT311 3.1.4-5] [MQTT5 §3.1.4 early-packets] [MQTT311 §3.1.4 early-packets] [MQTT5 3.2.2-7] [MQTT311 3.2.2-5] [MQTT5 3.2.2-20] [C] packets behind a refused CONNECT are ignored, the client hears the refusal and is closed', async () => {
   const watcher = await RawClient.connect(node.tcp);
   await watcher.subscribe('refused/#');
   const refused = [
@@ -190,6 +191,7 @@ test('[MQTT5 3.1.4-6] [MQTT311 3.1.4-5] [MQTT5 §3.1.4 early-packets] [MQTT311 �
       await client.closed;
       const [connack, ...more] = client.received;
       assert.ok(connack?.cmd === 'connack' && (version === 5 ? connack.reasonCode : connack.returnCode) !== 0);
+      assert.equal(connack.properties?.userProperties, undefined);
       assert.deepEqual(more, []);
     }
   }

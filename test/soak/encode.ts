@@ -1,5 +1,5 @@
 /** What the server's decoder has understood, as a packet again: decoding that has to give the same. */
-import type { ClientPacket, ConnectPacket, WillDefinition } from '../../src/mqtt/packet.ts';
+import type { AuthPacket, ClientPacket, ConnectPacket, WillDefinition } from '../../src/mqtt/packet.ts';
 import { bytes, packet, property, props, str, u16, varint } from '../unit/mqtt/bytes.ts';
 import type { Version } from './samples.ts';
 
@@ -31,7 +31,7 @@ export function encodePacket(version: Version, decoded: ConnectPacket | ClientPa
       return packet(0xe0, decoded.reasonCode, props(seconds === undefined ? bytes() : property.sessionExpiry(seconds)));
     }
     case 'auth':
-      return packet(0xf0, decoded.reasonCode, props(property.authenticationMethod(decoded.authenticationMethod ?? '')));
+      return packet(0xf0, decoded.reasonCode, authProperties(decoded));
   }
 }
 
@@ -72,6 +72,13 @@ function connectProperties(connect: ConnectPacket, data: Buffer | undefined): Bu
     property.requestProblemInformation(connect.requestProblemInformation ? 1 : 0),
     Number.isFinite(size) ? property.maximumPacketSize(size) : bytes(),
     method === undefined ? bytes() : property.authenticationMethod(method),
+    data === undefined ? bytes() : property.authenticationData(data),
+  );
+}
+
+function authProperties({ authenticationData: data, authenticationMethod: method }: AuthPacket): Buffer {
+  return props(
+    property.authenticationMethod(method ?? ''),
     data === undefined ? bytes() : property.authenticationData(data),
   );
 }
