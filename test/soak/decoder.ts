@@ -8,6 +8,7 @@ import type { Route } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import type { Connection } from '../../src/connection/connection.ts';
+import type { Refusal } from '../../src/connection/intake.ts';
 import { Receiver } from '../../src/connection/receiver.ts';
 import { makeCounters } from '../../src/counters.ts';
 import { EmbeddedBus } from '../../src/embedded/bus.ts';
@@ -31,7 +32,7 @@ const TOPIC_ALIAS_MAXIMUM = 32;
 const knownReasons: ReadonlySet<number> = new Set(Object.values(Reason));
 
 interface Published {
-  readonly route: Route | undefined;
+  readonly route: Route | Refusal | undefined;
   readonly payload: Uint8Array;
   readonly extras: Extras | undefined;
 }
@@ -120,8 +121,10 @@ export class DecoderTarget {
     const parsed = this.#parsers.get(version)?.parse(frame);
     if (parsed === undefined) throw new Error('accepted, but mqtt-packet cannot read it');
     // Nothing comes of a topic behind the walls.
-    if (published?.route === undefined) return assert.match(parsed.topic, /^($|\$|_INBOX($|\/))/);
+    if (published?.route === undefined || published.route === 'forbidden')
+      return assert.match(parsed.topic, /^($|\$|_INBOX($|\/))/);
     isFaithful(frame, [parsed.topic, parsed.properties]);
+    assert.ok(typeof published.route === 'object', 'payloads are not judged');
     this.#matches(published, published.route, parsed);
   }
 
