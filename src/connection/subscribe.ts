@@ -90,8 +90,7 @@ export function unsubscribe(connection: Connection, packet: UnsubscribePacket): 
   const codes = packet.filters.map((filter) => {
     if (parseFilter(filter) === undefined) return Reason.topicFilterInvalid;
     session?.unsubscribe(filter);
-    if (subscriptions.remove(filter)) return Reason.success;
-    return parseFilter(filter) === undefined ? Reason.topicFilterInvalid : Reason.noSubscriptionExisted; // [MQTT5 3.11.3-2]
+    return subscriptions.remove(filter) ? Reason.success : Reason.noSubscriptionExisted; // [MQTT5 3.11.3-2]
   });
   // [MQTT5 3.10.4-4] [MQTT5 3.10.4-5] [MQTT311 3.10.4-4]
   const text = codes.includes(Reason.topicFilterInvalid) ? reasonText(Reason.topicFilterInvalid) : undefined;

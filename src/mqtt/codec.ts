@@ -100,9 +100,6 @@ export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket 
  */
 export function decodeClientPacket(version: ProtocolVersion, frame: Buffer, bodyOffset: number): ClientPacket {
   const type = packetType(frame);
-  // MQTT 3.1 marks a request that comes again with DUP.
-  const isRequest = type === PacketType.subscribe || type === PacketType.unsubscribe;
-  if (version === 3 && isRequest) frame[0] = (frame[0] ?? 0) & 0b1111_0111;
   switch (type) {
     case PacketType.subscribe:
       validateSubscribe(version, frame, bodyOffset);
