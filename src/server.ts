@@ -31,7 +31,7 @@ import type { Listener, Transport } from './transport/listener.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
 const LEASES_PER_GROUP_ACK_WAIT = 2;
-/** How long a stopping node waits for the CONNECT of a network connection that is open already, to redirect its client. */
+/** How long a stopping node waits for the CONNECT of a network connection that is open already, to redirect its client; at most half of what it has. */
 const CONNECT_GRACE_MILLISECONDS = 1_000;
 
 export interface ServerOptions {
@@ -131,7 +131,7 @@ class Node implements RunningServer {
   /** Clients are told, sessions written, messages under way settled; what NATS does not answer in time is left as it is. */
   async #drain(milliseconds: number): Promise<void> {
     const { clock, log } = this.#options;
-    const drained = this.#goodbye()
+    const drained = this.#goodbye(Math.min(CONNECT_GRACE_MILLISECONDS, milliseconds / 2))
       .then(() => this.#backplane?.log?.settleAll(milliseconds))
       .then(() => true);
     const late = new Promise<boolean>((resolve) => clock.after(milliseconds, () => resolve(false)));
@@ -143,12 +143,12 @@ class Node implements RunningServer {
   }
 
   /** With another server to go to, those are told too that have not sent CONNECT yet. MQTT5 section 4.11 */
-  async #goodbye(): Promise<void> {
+  async #goodbye(graceMilliseconds: number): Promise<void> {
     const { permanent, serverReference } = this.#options.config.drain;
     if (serverReference.length > 0) {
       const reason = permanent ? Reason.serverMoved : Reason.useAnotherServer;
       const redirect = new RedirectError(reason, serverReference.join(' '));
-      await this.#connections.drain(redirect, CONNECT_GRACE_MILLISECONDS);
+      await this.#connections.drain(redirect, graceMilliseconds);
     }
     this.#acceptsConnections = false;
     await this.#connections.closeAll(Reason.serverShuttingDown);

@@ -32,11 +32,19 @@ export function openScramFile({ changed, clock, path, refused }: ScramFileOption
   let seen = stampNow(path);
   const users = new ScramUsers(parseUsers(readNow(path), path));
   let isLooking = false;
+  /** What could not be read: tried again at every look, told once. */
+  let unread = '';
   const look = async (): Promise<void> => {
     const stamp = await stampOf(path);
     if (stamp === seen) return;
-    seen = stamp;
-    users.replace(parseUsers(await readFile(path, 'utf8'), path));
+    const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+      if (stamp === unread) return undefined;
+      unread = stamp;
+      throw new ScramError(`auth.scram.file ${path} cannot be read.`, { cause });
+    });
+    if (text === undefined) return;
+    [seen, unread] = [stamp, ''];
+    users.replace(parseUsers(text, path));
     changed();
   };
   const close: CancelTimer = clock.every(LOOK_MILLISECONDS, () => {
@@ -78,12 +86,13 @@ function readNow(path: string): string {
 
 interface Stamped {
   readonly ino: bigint;
-  readonly mtimeNs: bigint;
+  /** Moves with the content, whatever the time of modification is set to, and with the rights to read it. */
+  readonly ctimeNs: bigint;
   readonly size: bigint;
 }
 
-function stampText({ ino, mtimeNs, size }: Stamped): string {
-  return `${ino}:${mtimeNs}:${size}`;
+function stampText({ ctimeNs, ino, size }: Stamped): string {
+  return `${ino}:${ctimeNs}:${size}`;
 }
 
 function stampNow(path: string): string {
@@ -91,7 +100,7 @@ function stampNow(path: string): string {
   return found === undefined ? 'missing' : stampText(found);
 }
 
-/** Reading a file that is not there any more says what is wrong with it, once. */
+/** Reading a file that is not there any more says what is wrong with it. */
 async function stampOf(path: string): Promise<string> {
   return stat(path, { bigint: true }).then(stampText, () => 'missing');
 }

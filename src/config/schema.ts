@@ -146,7 +146,10 @@ const capabilities: readonly Option[] = [
   option(
     'mqtt.responseInformation',
     'MQTT_RESPONSE_INFORMATION',
-    text('a topic without + and #, in which %c stands for the client id, or empty', /^[^+#\0]*$/),
+    text(
+      'a topic without + and #, not below $ or _INBOX, in which %c stands for the client id, or empty',
+      /^(?!\$|_INBOX(?:\/|$))[^+#\0]*$/,
+    ),
     '',
     'Response Information for MQTT 5 clients that ask for it, `%c` stands for the client id; empty = none.',
   ),

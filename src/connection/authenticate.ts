@@ -28,7 +28,7 @@ export class Authentication {
   #username: string | undefined;
   /** Under way. */
   #exchange: Exchange | undefined;
-  #succeeded: (success: Success) => void = () => {};
+  #succeeded: (success: Success) => void = nothing;
   #isClientsTurn = false;
   #steps = 0;
   #finalData: Buffer | undefined;
@@ -105,11 +105,18 @@ export class Authentication {
         this.#isClientsTurn = true;
         return this.#send(AuthReason.continue, verdict.data); // [MQTT5 4.12.0-2]
       case 'success':
-        this.#exchange = undefined;
-        return this.#succeeded(verdict);
+        return this.#succeed(verdict);
       case 'refused': // [MQTT5 4.12.0-4] [MQTT5 4.12.1-2]
         throw new MqttError(verdict.reason, verdict.text);
     }
+  }
+
+  /** What waits for it holds the CONNECT, and with it a password: it is let go of. */
+  #succeed(success: Success): void {
+    const succeeded = this.#succeeded;
+    this.#exchange = undefined;
+    this.#succeeded = nothing;
+    succeeded(success);
   }
 
   /** [MQTT5 4.12.0-5] */
@@ -120,3 +127,5 @@ export class Authentication {
     this.#connection.send(packet);
   }
 }
+
+function nothing(): void {}

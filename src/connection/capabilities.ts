@@ -2,6 +2,7 @@
  * What this node offers its clients: configured, and possible with its backplane. Made once by server.ts; CONNACK says it, and every
  * packet is held to it.
  */
+import { isPublishAllowed } from '../broker/walls.ts';
 import type { ConnackOptions, QoS } from '../mqtt/packet.ts';
 import { isTopicName } from '../mqtt/topic.ts';
 
@@ -48,8 +49,8 @@ export function announced(capabilities: Capabilities): Omit<ConnackOptions, 'ses
   };
 }
 
-/** Response Information for a client; undefined when there is none that it could use as a topic. */
+/** Response Information for a client; undefined when there is none that it could publish to. */
 export function responseInformationFor(clientId: string, { responseInformation }: Capabilities): string | undefined {
   const text = responseInformation.replaceAll('%c', () => clientId);
-  return isTopicName(text) ? text : undefined;
+  return isTopicName(text) && isPublishAllowed(text) ? text : undefined;
 }

@@ -59,7 +59,6 @@ function startConnect(connection: Connection, framer: Framer): void {
   const [frame, bodyOffset] = [wholePacket(framer), framer.bodyStart - framer.start];
   connection.requestedVersion = requestedVersion(frame, bodyOffset);
   framer.refusesPadding = connection.requestedVersion === 5;
-  if (framer.refusesPadding && framer.isPadded) throw paddedLength();
   const packet = readConnect(connection, frame, bodyOffset);
   const { node, sender } = connection;
   sender.hasProperties = packet.version === 5;
@@ -82,7 +81,9 @@ function startConnect(connection: Connection, framer: Framer): void {
 
 /** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */
 function readConnect(connection: Connection, frame: Buffer, bodyOffset: number): ConnectPacket {
+  const { framer } = connection;
   try {
+    if (framer.refusesPadding && framer.isPadded) throw paddedLength();
     return decodeConnect(frame, bodyOffset);
   } catch (error) {
     connection.sender.maximumPacketSize = requestedPacketSize(frame, bodyOffset);

@@ -155,7 +155,7 @@ const clientDisconnectCodes: ReadonlySet<number> = new Set([
 ]);
 
 /** DUP, with which MQTT 3.1 (not its successors) repeats SUBSCRIBE, UNSUBSCRIBE and PUBREL. */
-export const duplicateFlag = 0x08;
+const duplicateFlag = 0x08;
 
 /** Flags that are not those `expected`, which for these packets may have DUP in MQTT 3.1. [MQTT5 2.1.3-1] [MQTT311 2.2.2-1] [MQTT311 2.2.2-2] */
 function checkHeaderFlags(frame: Buffer, expected: number, version?: ProtocolVersion): void {

@@ -222,6 +222,21 @@ test('[MQTT5 3.1.2-28] Response Information is sent to those only who ask for it
   await silent.end();
 });
 
+test('[MQTT5 3.1.2-28] Response Information that its client could not publish to is not sent', async () => {
+  const answering = await startDeployment({ SUPERMQ_MQTT_RESPONSE_INFORMATION: '%c/answers' });
+  const properties = { requestResponseInformation: true };
+  for (const [clientId, expected] of [
+    ['one', 'one/answers'],
+    ['$one', undefined],
+    ['_INBOX', undefined],
+  ] as const) {
+    const client = await RawClient.connect(answering.tcp, { version: 5, clientId, properties });
+    assert.equal(client.connack.properties?.responseInformation, expected);
+    await client.end();
+  }
+  await answering.stop();
+});
+
 test('[MQTT5 3.1.2-24] Response Information is left out where CONNACK would exceed the Maximum Packet Size of the client', async () => {
   const answering = await startDeployment({ SUPERMQ_MQTT_RESPONSE_INFORMATION: `answers/${'x'.repeat(100)}` });
   const properties = { requestResponseInformation: true, maximumPacketSize: 100 };

@@ -148,9 +148,16 @@ function malformed(properties: Properties): Buffer {
   return packet;
 }
 
+/** Remaining Length in one byte more than needed. [MQTT5 1.5.5-1] */
+function padded(properties: Properties): Buffer {
+  const frame = mqttPacket.generate(connectPacket({ version: 5, properties }));
+  return Buffer.concat([frame.subarray(0, 1), Buffer.from([(frame[1] ?? 0) | 0x80, 0]), frame.subarray(2)]);
+}
+
 for (const [name, make, code] of [
   ['refused', unwanted, 0x8c],
   ['malformed', malformed, 0x81],
+  ['padded', padded, 0x81],
 ] as const) {
   test(`[MQTT5 3.2.2-19] [MQTT5 3.2.2-20] [MQTT5 3.1.2-24] the CONNACK for a ${name} CONNECT respects its Maximum Packet Size`, async () => {
     const told = await refusal(make({ requestProblemInformation: false }));

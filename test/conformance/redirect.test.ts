@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { IConnackPacket, IDisconnectPacket } from 'mqtt-packet';
+import { systemClock } from '../../src/clock.ts';
+import { makeLog } from '../../src/log.ts';
 import { Reason, RedirectError } from '../../src/mqtt/reason.ts';
 import { startDeployment, testEmbedded } from '../support/deployment.ts';
 import { eventually } from '../support/eventually.ts';
-import type { TestNode } from '../support/node.ts';
+import { startNode, type TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
 import { startWiredNode } from '../support/wired-node.ts';
 
@@ -59,6 +61,25 @@ test('[MQTT5 §4.11 server-reference] a stopping node waits for CONNECT as long 
   await silent?.closed;
   assert.deepEqual(silent?.received, []);
 });
+
+testEmbedded(
+  '[MQTT5 §4.11 server-reference] waiting for CONNECT takes no more than half of drainSeconds: what is under way has the rest',
+  async () => {
+    let lines = '';
+    const destination = {
+      write: (text: string) => {
+        lines += text;
+      },
+    };
+    const env = { ...reference, SUPERMQ_DRAIN_SECONDS: '1' };
+    const node = await startNode(env, systemClock, makeLog('info', 'n', destination));
+    const [silent] = await openSilently(node, 5);
+    await node.stop();
+    await silent?.closed;
+    assert.match(lines, /node\.stopped/);
+    assert.doesNotMatch(lines, /node\.drainCut/);
+  },
+);
 
 test('[MQTT5 §4.11 server-reference] a stopping node ends at once when nobody is left to be told', async () => {
   const node = await startDeployment(reference);

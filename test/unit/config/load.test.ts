@@ -136,6 +136,11 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
       /mqtt\.responseInformation .* "a\/\+", but must be a topic without \+ and #/,
     ],
     [
+      'Response Information behind the walls',
+      { env: { SUPERMQ_MQTT_RESPONSE_INFORMATION: '_INBOX/%c' } },
+      /mqtt\.responseInformation .* must be a topic without \+ and #, not below \$ or _INBOX/,
+    ],
+    [
       'white space in a server reference',
       { file: yaml('drain:\n  serverReference: [a b]') },
       /drain\.serverReference .* must be a list of host or host:port/,

@@ -166,6 +166,16 @@ describe('decodeClientPacket', () => {
     assert.deepEqual(decode(4, packet(0xa2, u16(5), str('c'))), { cmd: 'unsubscribe', packetId: 5, filters: ['c'] });
   });
 
+  test('a request of MQTT 3.1 with DUP and a padded Remaining Length is read, and its frame left as it is', () => {
+    const frame = bytes(0x8a, 0x86, 0x80, 0x00, u16(3), str('a'), 2);
+    const before = Buffer.from(frame);
+    const read = decode(3, frame);
+    assert.equal(read.cmd === 'subscribe' && read.requests[0]?.filter, 'a');
+    assert.deepEqual(frame, before);
+    const unsubscribe = decode(3, packet(0xaa, u16(5), str('c')));
+    assert.deepEqual(unsubscribe, { cmd: 'unsubscribe', packetId: 5, filters: ['c'] });
+  });
+
   test('[MQTT5 §3.14.2] DISCONNECT in all its lengths', () => {
     const decoded = (reasonCode: number, sessionExpirySeconds?: number) => ({
       cmd: 'disconnect',
