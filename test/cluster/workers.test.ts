@@ -224,6 +224,11 @@ test('workers - one is killed: the others serve on, its clients resume with noth
   assert.equal(await own.metric('supermq_worker_restarts_total'), 1);
   assert.equal(await own.metric('supermq_workers'), 2);
   assert.notEqual(pidOf(doomed, own), killed);
+  assert.equal(
+    await own.metric('supermq_connects_accepted_total'),
+    3,
+    'what the dead one had counted is not forgotten',
+  );
   const more = await Promise.all([1, 2, 3, 4].map(() => RawClient.connect(own.tcp)));
   await eventually(async () => Math.min(...(await spread(own))) > 0, 'clients on the new one');
   await Promise.all([...more.map((client) => client.end()), publisher.forget(), subscriber.forget()]);
