@@ -3,19 +3,24 @@
 import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { Logger } from 'pino';
+import type { NodeViews } from './admin/http.ts';
 import { makeUserLine, ScramError } from './auth/scram-credentials.ts';
 import { systemClock } from './clock.ts';
 import { readCommandLine } from './config/command-line.ts';
 import { type Config, ConfigError } from './config/config.ts';
 import { makeLog } from './log.ts';
 import { type RunningServer, startServer } from './server.ts';
-import { startWorkers } from './workers.ts';
+import { Supervisor } from './workers/supervisor.ts';
+import { linkToPrimary, type PrimaryLink } from './workers/worker.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 
 function main(): void {
+  // The primary has read the configuration for its workers.
+  if (cluster.isWorker) return runWorker();
   try {
     const command = readCommandLine(process.argv.slice(2), version);
     if (command.kind === 'print') process.stdout.write(command.text);
@@ -43,22 +48,36 @@ async function printScramUser(name: string): Promise<void> {
 }
 
 function run(config: Config): void {
-  if (config.workers > 1 && cluster.isPrimary) return runPrimary(config);
   const log = makeLog(config.log.level, config.node.id);
-  const failed = (cause: Error): void => {
-    log.fatal({ event: 'node.failed', err: cause }, cause.message);
-    process.exit(1);
-  };
-  process.on('uncaughtException', failed);
+  if (config.workers > 1) runPrimary(config, log);
+  else serve(config, log);
+}
+
+function runWorker(): void {
+  linkToPrimary(({ config, index }, link) => {
+    serve(config, makeLog(config.log.level, config.node.id).child({ worker: index }), link);
+  });
+}
+
+/** A node in this process, for as long as it lives; `link`: to the primary that wants it. */
+function serve(config: Config, log: Logger, link?: PrimaryLink): void {
+  const failed = failure(log);
   const giveUp = new AbortController();
-  const starting = startServer({ config, log, failed, clock: systemClock }, giveUp.signal);
-  onStopSignal(() => {
+  const shown = (views: NodeViews): void => link?.show(views);
+  const starting = startServer({ config, log, failed, clock: systemClock, shown }, giveUp.signal);
+  const end = (): void => {
+    link?.stopping();
     giveUp.abort(new Error('asked to stop'));
     stop(starting).then(() => process.exit(0), failed);
-  });
-  starting.catch((error: Error) => {
-    if (!giveUp.signal.aborted) failed(error);
-  });
+  };
+  onStopSignal(end);
+  if (link !== undefined) link.gone = end;
+  starting.then(
+    () => link?.serving(),
+    (error: Error) => {
+      if (!giveUp.signal.aborted) failed(error);
+    },
+  );
 }
 
 /** A start that was given up has taken itself down. */
@@ -67,10 +86,21 @@ async function stop(starting: Promise<RunningServer>): Promise<void> {
   await server?.stop();
 }
 
-function runPrimary(config: Config): void {
-  const log = makeLog(config.log.level, config.node.id);
-  const primary = startWorkers({ count: config.workers, log, stopped: () => process.exit(0) });
-  onStopSignal(() => primary.stop());
+/** Several nodes in processes of their own. */
+function runPrimary(config: Config, log: Logger): void {
+  const supervisor = new Supervisor({ config, log, ended: (code) => process.exit(code) });
+  onStopSignal(() => supervisor.stop());
+  supervisor.start().catch(failure(log));
+}
+
+/** What this process does about an error that nobody can do anything about. */
+function failure(log: Logger): (cause: Error) => void {
+  const failed = (cause: Error): void => {
+    log.fatal({ event: 'node.failed', err: cause }, cause.message);
+    process.exit(1);
+  };
+  process.on('uncaughtException', failed);
+  return failed;
 }
 
 function onStopSignal(task: () => void): void {

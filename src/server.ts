@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { type AdminServer, startAdmin } from './admin/http.ts';
+import { type AdminServer, type NodeViews, startNodeAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { type Authenticator, noAuthenticator } from './auth/authenticator.ts';
 import { scramAuthenticator } from './auth/scram.ts';
@@ -40,6 +40,8 @@ export interface ServerOptions {
   readonly log: Logger;
   /** The node cannot go on; whoever runs it should end the process. */
   readonly failed: (cause: Error) => void;
+  /** Gets what the node shows of itself before it starts. */
+  readonly shown?: (views: NodeViews) => void;
 }
 
 export interface RunningServer {
@@ -172,9 +174,17 @@ class Node implements RunningServer {
   }
 
   async #startAdmin(): Promise<void> {
-    const { host, port } = this.#options.config.http;
-    if (port === 0) return;
-    const metrics = makeMetrics(this.counters, {
+    const { config, shown } = this.#options;
+    if (config.http.port === 0 && shown === undefined) return;
+    const views = { readiness: () => this.#whyNotReady(), metrics: this.#makeMetrics() };
+    shown?.(views);
+    if (config.http.port === 0) return;
+    this.#admin = await startNodeAdmin(config.http, views);
+    this.ports['http'] = this.#admin.port;
+  }
+
+  #makeMetrics(): NodeViews['metrics'] {
+    return makeMetrics(this.counters, {
       connectedClients: () => this.#connections.connectedCount,
       openConnections: () => this.#connections.size,
       subscriptions: () => this.#subscriptions?.count ?? 0,
@@ -187,8 +197,6 @@ class Node implements RunningServer {
       willsWaiting: () => this.#sessions?.wills.waiting ?? 0,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
     });
-    this.#admin = await startAdmin({ host, port, metrics, readiness: () => this.#whyNotReady() });
-    this.ports['http'] = this.#admin.port;
   }
 
   #whyNotReady(): string | undefined {

@@ -1,5 +1,5 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Counters, DropCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
@@ -109,9 +109,9 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
   addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
   addGauge(registry, 'supermq_wills_waiting', 'Wills that wait here for the end of their delay', gauges.willsWaiting);
-  addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', () =>
-    gauges.isBusConnected() ? 1 : 0,
-  );
+  const isConnected = (): number => (gauges.isBusConnected() ? 1 : 0);
+  // Of several workers: 1 while all of them are.
+  addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', isConnected, 'min');
   return registry;
 }
 
@@ -147,6 +147,8 @@ function addLags(registry: Registry, gauges: Gauges): void {
       name,
       help,
       labelNames: ['group', 'filter'],
+      // Of the group on the log: all workers with members see the same.
+      aggregator: 'max',
       registers: [registry],
       async collect() {
         const lags = await gauges.groupLags();
@@ -166,10 +168,18 @@ function addLags(registry: Registry, gauges: Gauges): void {
   );
 }
 
-function addGauge(registry: Registry, name: string, help: string, read: () => number): void {
+/** `aggregator`: how the values of several workers become one. */
+function addGauge(
+  registry: Registry,
+  name: string,
+  help: string,
+  read: () => number,
+  aggregator: Aggregator = 'sum',
+): void {
   new Gauge({
     name,
     help,
+    aggregator,
     registers: [registry],
     collect() {
       this.set(read());

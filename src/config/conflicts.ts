@@ -45,7 +45,7 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   }
   if ((tls.cert === '') !== (tls.key === ''))
     problems.push('tls.cert and tls.key belong together: set both or neither.');
-  problems.push(...portConflicts({ http, mqtt, workers }));
+  problems.push(...portConflicts({ http, mqtt }));
   if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
     problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
   }
@@ -54,24 +54,20 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   return problems;
 }
 
-/** HTTP ports of workers count too: `http.port` and the ones above it. */
-function portConflicts({ http, mqtt, workers }: Pick<Config, 'http' | 'mqtt' | 'workers'>): string[] {
+function portConflicts({ http, mqtt }: Pick<Config, 'http' | 'mqtt'>): string[] {
   const { tcp, tls, ws, wss } = mqtt;
-  const used: Array<[key: string, port: number]> = [
+  const used: ReadonlyArray<[key: string, port: number]> = [
     ['mqtt.tcp.port', tcp.port],
     ['mqtt.tls.port', tls.port],
     ['mqtt.ws.port', ws.port],
     ['mqtt.wss.port', wss.port],
-    ...Array.from({ length: http.port === 0 ? 0 : workers }, (_, index): [string, number] => {
-      return [index === 0 ? 'http.port' : `http.port of worker ${index}`, http.port + index];
-    }),
+    ['http.port', http.port],
   ];
   const problems: string[] = [];
   const owners = new Map<number, string>();
   for (const [key, port] of used) {
     const other = owners.get(port);
-    if (port > 65_535) problems.push(`${key} is ${port}, above 65535: choose a lower http.port.`);
-    else if (port !== 0 && other !== undefined) {
+    if (port !== 0 && other !== undefined) {
       problems.push(`${key} and ${other} are both ${port}: give each listener a port of its own.`);
     }
     owners.set(port, key);

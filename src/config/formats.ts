@@ -1,6 +1,7 @@
 /**
  * What a value may be: reads it from YAML or from the text of an environment variable, and says in words what is allowed.
  */
+import { availableParallelism } from 'node:os';
 
 /** Thrown by {@link Format.read}; the caller knows key and source and makes the sentence. */
 export class FormatError extends Error {}
@@ -26,6 +27,15 @@ export function integer(minimum: number, maximum: number, unit = ''): Format<num
         ? number
         : fail();
     },
+  };
+}
+
+/** Number of processes; `auto` is one for each core that this process may use. */
+export function processCount(maximum: number): Format<number> {
+  const number = integer(1, maximum);
+  return {
+    allowed: `${number.allowed}, or auto`,
+    read: (value) => (value === 'auto' ? Math.min(availableParallelism(), maximum) : number.read(value)),
   };
 }
 

@@ -23,8 +23,6 @@ export interface LoadOptions {
 
 /** Names the configuration file where `--config` cannot be given. */
 export const CONFIG_VARIABLE = 'SUPERMQ_CONFIG';
-/** Set by workers.ts for its processes. */
-const WORKER_INDEX_VARIABLE = 'SUPERMQ_WORKER_INDEX';
 const PREFIX = 'SUPERMQ_';
 
 const byKey = new Map(schema.map((option) => [option.key, option]));
@@ -40,7 +38,7 @@ export function loadConfig({ env = process.env, file = env[CONFIG_VARIABLE] }: L
   if (file !== undefined && file !== '') readFile(file, findings);
   readEnvironment(env, findings);
   config.validate({ allowed: 'strict' });
-  const loaded = forWorker(config.getProperties() as unknown as Config, env[WORKER_INDEX_VARIABLE]);
+  const loaded = withName(config.getProperties() as unknown as Config);
   problems.push(...findConflicts(loaded));
   if (problems.length > 0) throw new ConfigError(problems);
   return freeze(loaded);
@@ -115,7 +113,7 @@ function readSection(section: object, at: { prefix: string; path: string }, find
 
 function readEnvironment(env: Environment, findings: Findings): void {
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE || name === WORKER_INDEX_VARIABLE) continue;
+    if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE) continue;
     if (value === undefined || value === '' || isServiceLink(name, value)) continue;
     const option = byEnv.get(name);
     if (option !== undefined) readValue(option, value, `${option.key} from ${name}`, findings);
@@ -148,12 +146,10 @@ function withoutCredentials(text: string): string {
   return text.replace(/\/\/[^@/\s]*@/g, '//[redacted]@');
 }
 
-/** A node without a name gets one; a worker's name and HTTP port are told apart by its index. */
-function forWorker(config: Config, workerIndex: string | undefined): Config {
-  const id = config.node.id === '' ? `${hostname()}-${randomBytes(3).toString('hex')}` : config.node.id;
-  if (workerIndex === undefined) return { ...config, node: { id } };
-  const port = config.http.port === 0 ? 0 : config.http.port + Number(workerIndex);
-  return { ...config, node: { id: `${id}-${workerIndex}` }, http: { ...config.http, port } };
+/** A node without a name gets one. */
+function withName(config: Config): Config {
+  if (config.node.id !== '') return config;
+  return { ...config, node: { id: `${hostname()}-${randomBytes(3).toString('hex')}` } };
 }
 
 /** The nearest name, when one is near. */

@@ -10,6 +10,7 @@ import {
   integer,
   natsServers,
   port,
+  processCount,
   serverReferences,
   subjectPrefix,
   text,
@@ -58,9 +59,9 @@ const node: readonly Option[] = [
   option(
     'workers',
     'WORKERS',
-    integer(1, 64),
+    processCount(64),
     1,
-    'Processes that share the listeners; each is a node of its own, with its own HTTP port (`http.port` and the ones above it).',
+    'Processes that share the listeners, each a node of its own; auto = one per core.',
   ),
   option(
     'leaseSeconds',

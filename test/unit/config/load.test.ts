@@ -1,7 +1,7 @@
 /** Where options come from, what is refused, and in which words. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -115,14 +115,14 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
     ['empty entry in a list', { env: { SUPERMQ_NATS_SERVERS: ',' } }, /nats\.servers from SUPERMQ_NATS_SERVERS is ","/],
     ['prefix of NATS itself', { env: { SUPERMQ_NATS_TOPIC_PREFIX: '_INBOX.x' } }, /first one not _INBOX/],
     [
-      'HTTP port of a worker on a listener',
-      { env: { SUPERMQ_HTTP_PORT: '1882', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
-      /http\.port of worker 1 and mqtt\.tcp\.port are both 1883/,
+      'HTTP port on a listener',
+      { env: { SUPERMQ_HTTP_PORT: '1883', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
+      /http\.port and mqtt\.tcp\.port are both 1883/,
     ],
     [
-      'HTTP port of a worker out of range',
-      { env: { SUPERMQ_HTTP_PORT: '65535', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
-      /http\.port of worker 1 is 65536/,
+      'neither a number of workers nor auto',
+      { env: { SUPERMQ_WORKERS: 'all' } },
+      /^workers from SUPERMQ_WORKERS is "all", but must be a whole number from 1 to 64, or auto\.$/,
     ],
     [
       'folder in place of a file',
@@ -236,16 +236,12 @@ test('config - the files in config/ load, and default.yaml changes nothing', () 
   assert.equal(loadConfig({ env: {}, file: project('config/development.yaml') }).log.level, 'debug');
 });
 
-test('config - a worker gets a node id and an HTTP port of its own', () => {
-  const env = {
-    SUPERMQ_NODE_ID: 'n',
-    SUPERMQ_WORKERS: '3',
-    SUPERMQ_NATS_SERVERS: 'a',
-    SUPERMQ_HTTP_PORT: '9000',
-    SUPERMQ_WORKER_INDEX: '2',
-  };
-  const config = loadConfig({ env });
-  assert.deepEqual([config.node.id, config.http.port], ['n-2', 9002]);
+test('config - auto is a worker per core, in the environment and in a file', () => {
+  const expected = Math.min(availableParallelism(), 64);
+  const env = { SUPERMQ_NATS_SERVERS: 'a' };
+  assert.equal(loadConfig({ env: { ...env, SUPERMQ_WORKERS: 'auto' } }).workers, expected);
+  assert.equal(loadConfig({ env, file: yaml('workers: auto') }).workers, expected);
+  assert.equal(loadConfig({ env, file: yaml('workers: 3') }).workers, 3);
 });
 
 test('config - the command line: help, version, print-config without secrets, unknown arguments', () => {
