@@ -1,6 +1,6 @@
 /** Several workers behind one port, as real processes: what clients, load balancers and Prometheus see, and what becomes of each that dies. */
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -150,7 +150,9 @@ test('workers - each is a node of its own name, with its number in the log', asy
   for (const entry of [first, second]) assert.equal(entry?.[1], `-${entry?.[2]}`);
 });
 
-test('workers - WebSocket, TLS and WebSocket with TLS are shared too', async (t) => {
+const withoutOpenssl = spawnSync('openssl', ['version']).status === 0 ? false : 'openssl is not installed';
+
+test('workers - WebSocket, TLS and WebSocket with TLS are shared too', { skip: withoutOpenssl }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'supermq-workers-'));
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
   const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
