@@ -38,6 +38,8 @@ export interface Case {
 
 export interface Group {
   readonly title: string;
+  /** What the cases show together, beside the statements that each of them names: sections without numbers of their own, most of all. */
+  readonly also?: readonly string[];
   readonly cases: readonly Case[];
 }
 

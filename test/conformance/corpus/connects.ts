@@ -240,7 +240,11 @@ function pipelinedCases(version: Version): Case[] {
 
 export const connects: readonly Group[] = [
   { title: 'all connect flags with their payload', cases: versions.flatMap(flagCases) },
-  { title: 'connect flags with a field too few or too many', cases: versions.flatMap(mismatchCases) },
+  {
+    title: 'connect flags with a field too few or too many',
+    also: ['MQTT5 3.1.3-1', 'MQTT311 3.1.3-1'],
+    cases: versions.flatMap(mismatchCases),
+  },
   { title: 'protocol names and levels', cases: nameCases },
   { title: 'client ids', cases: versions.flatMap(idCases) },
   { title: 'will topics', cases: versions.flatMap(willCases) },

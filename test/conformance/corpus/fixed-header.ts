@@ -94,6 +94,7 @@ const sixteen = Array.from({ length: 16 }, (_, i) => i);
 
 const flags: Group = {
   title: 'flags of the fixed header, all values for all types but PUBLISH',
+  also: ['MQTT5 §2.1.2', 'MQTT311 §2.2.1', 'MQTT5 §3', 'MQTT311 §3'],
   cases: versions.flatMap((version) =>
     sixteen.filter((type) => type !== 3).flatMap((type) => sixteen.map((value) => flagCase(type, value, version))),
   ),

@@ -1,4 +1,4 @@
-/** The whole corpus, and the statements that it cites. Played by corpus.test.ts; support/conformance-table.ts lists its statements. */
+/** The whole corpus, and the statements that it cites. Played by corpus.test.ts. */
 import { acknowledgements } from './acknowledgements.ts';
 import type { Group } from './case.ts';
 import { connects } from './connects.ts';
@@ -21,7 +21,7 @@ export const groups: readonly Group[] = [
 ];
 
 /** Statements of a group, each once, those of MQTT 5 first. */
-export function citationsOf({ cases }: Group): string[] {
-  const ids = [...new Set(cases.flatMap((one) => one.ids))];
+export function citationsOf({ also = [], cases }: Group): string[] {
+  const ids = [...new Set([...cases.flatMap((one) => one.ids), ...also])];
   return [...ids.filter((id) => id.startsWith('MQTT5')), ...ids.filter((id) => id.startsWith('MQTT311'))];
 }

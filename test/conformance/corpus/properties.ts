@@ -180,16 +180,22 @@ const others = carriers.filter(({ place }) => place !== 'AUTH');
 export const propertyGroups: readonly Group[] = [
   {
     title: 'each property in each packet',
+    also: ['MQTT5 §2.2.2.2 misplaced'],
     cases: carriers.flatMap((carrier) => rows.map((row) => placed(row, carrier))),
   },
   {
     title: 'properties twice',
+    also: ['MQTT5 §2.2.2.2 misplaced'],
     cases: others.flatMap((carrier) =>
       rows.filter((row) => row.in.includes(carrier.place)).map((row) => twice(row, carrier)),
     ),
   },
-  { title: 'unknown properties', cases: carriers.flatMap(unknown) },
-  { title: 'lengths of property blocks', cases: carriers.flatMap(lengths) },
-  { title: 'values of properties', cases: values.flatMap(valueCase) },
-  { title: 'property values cut off', cases: carriers.flatMap(cutValues) },
+  { title: 'unknown properties', also: ['MQTT5 §2.2.2.2 misplaced'], cases: carriers.flatMap(unknown) },
+  { title: 'lengths of property blocks', also: ['MQTT5 §2.2.2.1'], cases: carriers.flatMap(lengths) },
+  {
+    title: 'values of properties',
+    also: ['MQTT5 3.1.2-24', 'MQTT5 §3.1.2.11', 'MQTT5 §3.1.2.11.3', 'MQTT5 §3.3.2.3.2', 'MQTT5 §3.8.2.1.2'],
+    cases: values.flatMap(valueCase),
+  },
+  { title: 'property values cut off', also: ['MQTT5 §2.2.2.1'], cases: carriers.flatMap(cutValues) },
 ];

@@ -218,5 +218,5 @@ export const subscriptions: readonly Group[] = [
   { title: 'several filters in one packet', cases: versions.flatMap(manyCases) },
   { title: 'forms of SUBSCRIBE and UNSUBSCRIBE', cases: versions.flatMap(formCases) },
   { title: 'No Local on groups', cases: noLocal },
-  { title: 'Subscription Identifiers', cases: [...identifiers, repeatedIdentifier] },
+  { title: 'Subscription Identifiers', also: ['MQTT5 §3.8.2.1.2'], cases: [...identifiers, repeatedIdentifier] },
 ];

@@ -151,9 +151,17 @@ function samplesOf(version: Version): Sample[] {
 const publishes = standards.flatMap((version) => ([0, 1, 2] as const).map((qos) => publishSample(version, qos)));
 
 export const truncation: readonly Group[] = [
-  { title: 'packets cut off at every byte', cases: standards.flatMap(samplesOf).flatMap(cutCases) },
-  { title: 'PUBLISH cut off at every byte', cases: publishes.flatMap(cutCases) },
-  { title: 'a byte behind the last field', cases: standards.flatMap(samplesOf).map(trailingCase) },
+  {
+    title: 'packets cut off at every byte',
+    also: ['MQTT5 §1.2'],
+    cases: standards.flatMap(samplesOf).flatMap(cutCases),
+  },
+  { title: 'PUBLISH cut off at every byte', also: ['MQTT5 §1.2'], cases: publishes.flatMap(cutCases) },
+  {
+    title: 'a byte behind the last field',
+    also: ['MQTT5 §1.2'],
+    cases: standards.flatMap(samplesOf).map(trailingCase),
+  },
   {
     title: 'bodies where none may be',
     cases: standards.flatMap((version) => [
