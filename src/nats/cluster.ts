@@ -27,8 +27,10 @@ interface Held {
   /** Made at the end of the turn in which the claim came. */
   subscription: Subscription | undefined;
   stamp: ClaimStamp;
-  /** The answer to its first question has come, or was not worth waiting for. */
+  /** What it asked is answered, or was not worth waiting for: the client is nowhere else. */
   isSettled: boolean;
+  /** It has put its stamp above that of another claim, and asked again. Whoever takes its place before the answer has to ask for itself. */
+  isRaised: boolean;
 }
 
 interface Question {
@@ -77,10 +79,12 @@ export class NatsCluster implements Cluster {
 
   async claim(clientId: string, yielded: () => Promise<void>): Promise<Claim> {
     const previous = this.#held.get(clientId);
-    const held = this.#hold(clientId, yielded, previous?.subscription);
+    const held = this.#hold(clientId, yielded, previous);
     if (previous !== undefined) await previous.yielded();
     // A client that moves from one connection of this node to another is nowhere else.
     if (previous?.isSettled !== true) await new Promise<void>((settle) => this.#arrive(held, settle));
+    // Whose place was taken meanwhile has not been heard, or no longer speaks for the client: its successor asks for itself.
+    if (this.#held.get(clientId) !== held) return { release: nothing };
     held.isSettled = true;
     // With routes in between, another server may not have known our subscription when it was asked.
     if (this.#connection.info?.cluster !== undefined) this.#fresh.push(held);
@@ -99,10 +103,13 @@ export class NatsCluster implements Cluster {
     await this.#connection.close();
   }
 
-  #hold(clientId: string, yielded: () => Promise<void>, subscription: Subscription | undefined): Held {
+  #hold(clientId: string, yielded: () => Promise<void>, previous: Held | undefined): Held {
     const subject = CONTROL_PREFIX + clientKey(clientId);
-    const stamp = { connectedAt: this.#clock.wall(), incarnation: this.#incarnation, serial: ++this.#serial };
-    const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false };
+    // Later than the claim in whose place it stands, which may have raised its stamp: another node may have yielded to that.
+    const connectedAt = Math.max(this.#clock.wall(), previous?.stamp.connectedAt ?? 0);
+    const stamp = { connectedAt, incarnation: this.#incarnation, serial: ++this.#serial };
+    const subscription = previous?.subscription;
+    const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false, isRaised: false };
     this.#held.set(clientId, held);
     return held;
   }
@@ -189,12 +196,12 @@ export class NatsCluster implements Cluster {
     const theirs = message.data.length === 0 ? undefined : decodeStamp(message.data);
     if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
       return settle();
-    if (held.isSettled) {
+    if (held.isSettled || held.isRaised) {
       void this.#yield(held);
       return settle();
     }
     // The client stands here now, so its other connection is the older one, whatever that node's clock says. Once.
-    held.isSettled = true;
+    held.isRaised = true;
     held.stamp = { ...held.stamp, connectedAt: theirs.connectedAt + 1 };
     this.#ask(held, settle);
   }

@@ -1,0 +1,59 @@
+/** Claims of one client id that cross each other, several on each of two nodes: exactly one is left, however they interleave. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { connect } from 'nats';
+import type { Claim } from '../../src/broker/ports.ts';
+import { systemClock } from '../../src/clock.ts';
+import { NatsCluster } from '../../src/nats/cluster.ts';
+import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
+import { poll } from '../support/poll.ts';
+
+const ROUNDS = 300;
+const CLAIMS = 6;
+
+let nats: NatsServerProcess;
+let nodes: NatsCluster[];
+
+before(async () => {
+  nats = await startNatsServer({ jetstream: false });
+  const start = async (incarnation: string): Promise<NatsCluster> =>
+    new NatsCluster({
+      incarnation,
+      connection: await connect({ servers: nats.url, noEcho: true }),
+      clock: systemClock,
+    });
+  nodes = await Promise.all(['one', 'two'].map(start));
+});
+after(async () => {
+  await Promise.all(nodes.map((node) => node.close()));
+  await nats.stop();
+});
+
+/** Resolves after so many turns of the event loop: claims meet in another state each time. */
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise(setImmediate);
+}
+
+test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each other on two nodes exactly one is left, ${ROUNDS} times`, async () => {
+  for (let round = 0; round < ROUNDS; round++) {
+    const alive = new Set<number>();
+    const claim = async (index: number): Promise<Claim> => {
+      await turns(((round >> index) & 3) * index);
+      alive.add(index);
+      const yielded = async (): Promise<void> => {
+        await turns(round % 3);
+        alive.delete(index);
+      };
+      const node = nodes[index % nodes.length];
+      assert.ok(node !== undefined);
+      return node.claim(`race-${round}`, yielded);
+    };
+    const claims = await Promise.all(Array.from({ length: CLAIMS }, (_, index) => claim(index)));
+    await poll(async () => alive.size <= 1, {
+      what: `one claim of round ${round}, not ${[...alive]}`,
+      timeoutMs: 5_000,
+    });
+    assert.equal(alive.size, 1, `round ${round}`);
+    for (const each of claims) each.release();
+  }
+});
