@@ -54,6 +54,11 @@ export class NatsCluster implements Cluster {
   readonly #inbox = createInbox();
   readonly #held = new Map<string, Held>();
   readonly #questions = new Map<number, Question>();
+  /** By client id, until its session is written: what has given up its claim to another node. */
+  readonly #yielding = new Map<string, Promise<void>>();
+  /** By client id, of claims that were given up: since the last sweep, and before it. */
+  #left = new Map<string, Subscription>();
+  #leftEarlier = new Map<string, Subscription>();
   readonly #stopSweep: CancelTimer;
   #serial = 0;
   #nextQuestion = 1;
@@ -108,7 +113,7 @@ export class NatsCluster implements Cluster {
     // Later than the claim in whose place it stands, which may have raised its stamp: another node may have yielded to that.
     const connectedAt = Math.max(this.#clock.wall(), previous?.stamp.connectedAt ?? 0);
     const stamp = { connectedAt, incarnation: this.#incarnation, serial: ++this.#serial };
-    const subscription = previous?.subscription;
+    const subscription = previous?.subscription ?? this.#takeOver(clientId);
     const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false, isRaised: false };
     this.#held.set(clientId, held);
     return held;
@@ -158,13 +163,33 @@ export class NatsCluster implements Cluster {
   #release(held: Held): void {
     if (this.#held.get(held.clientId) !== held) return;
     this.#held.delete(held.clientId);
-    if (!this.#connection.isClosed()) held.subscription?.unsubscribe();
+    if (held.subscription !== undefined) this.#left.set(held.clientId, held.subscription);
+  }
+
+  /** The subscription of a claim that was given up a moment ago. */
+  #takeOver(clientId: string): Subscription | undefined {
+    const subscription = this.#left.get(clientId) ?? this.#leftEarlier.get(clientId);
+    this.#left.delete(clientId);
+    this.#leftEarlier.delete(clientId);
+    return subscription;
+  }
+
+  /** Whoever asks while a claim is given up would wait for an answer in vain, so its subscription outlives it by a sweep or two. */
+  #forgetLeft(): void {
+    if (!this.#connection.isClosed()) for (const subscription of this.#leftEarlier.values()) subscription.unsubscribe();
+    this.#leftEarlier = this.#left;
+    this.#left = new Map();
   }
 
   /** Resolves when the connection is closed and its session written. */
   #yield(held: Held): Promise<void> {
     this.#release(held);
-    return held.yielded();
+    const { clientId } = held;
+    const ended = Promise.all([this.#yielding.get(clientId), held.yielded()]).then(() => {
+      if (this.#yielding.get(clientId) === ended) this.#yielding.delete(clientId);
+    });
+    this.#yielding.set(clientId, ended);
+    return ended;
   }
 
   #ask(held: Held, settle: () => void): void {
@@ -178,7 +203,12 @@ export class NatsCluster implements Cluster {
   #asked(clientId: string, message: Msg): void {
     const held = this.#held.get(clientId);
     const stamp = decodeStamp(message.data);
-    if (held === undefined || stamp === undefined) return;
+    if (stamp === undefined) return;
+    if (held === undefined) {
+      // Given up a moment ago.
+      void (this.#yielding.get(clientId) ?? Promise.resolve()).then(() => message.respond(YIELDED));
+      return;
+    }
     if (compareStamps(stamp, held.stamp) < 0) {
       message.respond(encodeStamp(held.stamp));
       return;
@@ -207,6 +237,7 @@ export class NatsCluster implements Cluster {
   }
 
   #sweep(): void {
+    this.#forgetLeft();
     const now = this.#clock.now();
     for (const [number, question] of this.#questions) {
       if (question.deadline > now) break;

@@ -8,7 +8,7 @@ import { NatsCluster } from '../../src/nats/cluster.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { poll } from '../support/poll.ts';
 
-const ROUNDS = 300;
+const ROUNDS = 2_000;
 const CLAIMS = 6;
 
 let nats: NatsServerProcess;
