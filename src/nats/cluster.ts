@@ -19,6 +19,8 @@ const SWEEP_MILLISECONDS = 200;
 /** Claims asked again per sweep after a reconnect. */
 const CLAIMS_PER_SWEEP = 2_000;
 const YIELDED = 'yielded';
+/** Ask again: the node that says so does not listen any more. */
+const GONE = 'gone';
 
 interface Held {
   readonly clientId: string;
@@ -204,11 +206,7 @@ export class NatsCluster implements Cluster {
     const held = this.#held.get(clientId);
     const stamp = decodeStamp(message.data);
     if (stamp === undefined) return;
-    if (held === undefined) {
-      // Given up a moment ago.
-      void (this.#yielding.get(clientId) ?? Promise.resolve()).then(() => message.respond(YIELDED));
-      return;
-    }
+    if (held === undefined) return this.#askedLate(clientId, message);
     if (compareStamps(stamp, held.stamp) < 0) {
       message.respond(encodeStamp(held.stamp));
       return;
@@ -217,12 +215,23 @@ export class NatsCluster implements Cluster {
     void this.#yield(held).then(() => message.respond(YIELDED));
   }
 
+  /** Its claim was given up a moment ago. Another node may have the client and answer too, so this answer is no last word. */
+  #askedLate(clientId: string, message: Msg): void {
+    void (this.#yielding.get(clientId) ?? Promise.resolve()).then(() => {
+      if (this.#held.has(clientId)) return this.#asked(clientId, message);
+      // Before the answer: whoever asks again because of it is not heard here.
+      if (!this.#connection.isClosed()) this.#takeOver(clientId)?.unsubscribe();
+      message.respond(GONE);
+    });
+  }
+
   /** The other side of a question: it has yielded, does not exist (no responders: empty), or names its later stamp. */
   #answered(number: number, message: Msg): void {
     const question = this.#questions.get(number);
     if (question === undefined) return;
     this.#questions.delete(number);
     const { held, settle } = question;
+    if (this.#held.get(held.clientId) === held && message.string() === GONE) return this.#ask(held, settle);
     const theirs = message.data.length === 0 ? undefined : decodeStamp(message.data);
     if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
       return settle();

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { connect } from 'nats';
+
 import type { Claim } from '../../src/broker/ports.ts';
 import { systemClock } from '../../src/clock.ts';
 import { NatsCluster } from '../../src/nats/cluster.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { poll } from '../support/poll.ts';
 
-const ROUNDS = 2_000;
+const ROUNDS = 600;
 const CLAIMS = 6;
 
 let nats: NatsServerProcess;
@@ -22,7 +23,7 @@ before(async () => {
       connection: await connect({ servers: nats.url, noEcho: true }),
       clock: systemClock,
     });
-  nodes = await Promise.all(['one', 'two'].map(start));
+  nodes = await Promise.all(['one', 'two', 'three'].map(start));
 });
 after(async () => {
   await Promise.all(nodes.map((node) => node.close()));
@@ -37,6 +38,8 @@ async function turns(count: number): Promise<void> {
 test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each other on two nodes exactly one is left, ${ROUNDS} times`, async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const alive = new Set<number>();
+    // The client has just left another node, which still listens for a while.
+    (await nodes[2]?.claim(`race-${round}`, async () => {}))?.release();
     const claim = async (index: number): Promise<Claim> => {
       await turns(((round >> index) & 3) * index);
       alive.add(index);
@@ -44,7 +47,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
         await turns(round % 3);
         alive.delete(index);
       };
-      const node = nodes[index % nodes.length];
+      const node = nodes[index % 2];
       assert.ok(node !== undefined);
       return node.claim(`race-${round}`, yielded);
     };
