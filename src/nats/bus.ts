@@ -10,7 +10,7 @@ import { type Extras, makeTopic, type Topic } from '../message.ts';
 import { startsWithWildcard } from '../mqtt/topic.ts';
 import { decodeExtras, encodeExtras, extrasBytes } from './envelope.ts';
 import { SharedRoundTrip } from './flush.ts';
-import { completeSubject, headerBlock } from './raw-message.ts';
+import { headerBlock } from './raw-message.ts';
 import { encodeGroup, type SubjectMap } from './subject.ts';
 
 /** Kept free of the server's max_payload for what the NATS message carries beside the MQTT packet's own bytes. */
@@ -173,13 +173,12 @@ export class NatsBus implements Bus {
     const isExact = !(filter.includes('+') || subject.endsWith('>') || subject === '*');
     const fixed = isExact ? makeTopic(this.#subjects.decodeSubject(subject) ?? filter) : undefined;
     const isOpen = startsWithWildcard(filter);
-    const mayLeadWithMark = isOpen || filter.startsWith('\ufeff');
     return (error, message) => {
       if (error !== null) return;
       // A wildcard lets in inboxes, KV values and API calls of the whole account: no client ever sees them.
       if (isOpen && this.#subjects.startsWithHidden(message.subject)) return;
       this.#counters.busReceived++;
-      const topic = fixed ?? this.#topicOf(mayLeadWithMark ? completeSubject(message) : message.subject);
+      const topic = fixed ?? this.#topicOf(message.subject);
       if (topic !== undefined) this.#deliver(topic, message, deliver);
     };
   }

@@ -6,12 +6,12 @@ import { readFile } from 'node:fs/promises';
 import {
   type Authenticator,
   type ConnectionOptions,
-  connect,
   credsAuthenticator,
   type NatsConnection,
   nkeyAuthenticator,
 } from 'nats';
 import type { Logger } from 'pino';
+import { connectWired } from './wire/connect.ts';
 
 /** How to reach and enter NATS; file names are paths of PEM, creds or seed files, empty = not used. */
 export interface NatsSettings {
@@ -61,7 +61,7 @@ export async function connectNats(
   for (;;) {
     options.signal.throwIfAborted();
     try {
-      const connection = await connect(connectOptions);
+      const connection = await connectWired(connectOptions);
       return await checkVersion(connection);
     } catch (error) {
       if (error instanceof ServerTooOldError) throw error;

@@ -6,6 +6,7 @@
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
 import type { Claim, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
+import { wired } from './raw-message.ts';
 import { clientKey } from './session-store.ts';
 
 /** Control subjects: this and a hash of the client id. */
@@ -78,7 +79,7 @@ export class NatsCluster implements Cluster {
     const prefixLength = this.#inbox.length + 1;
     this.#connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {
-        if (error === null) this.#answered(Number(message.subject.slice(prefixLength)), message);
+        if (error === null) this.#answered(wired(message).numberAfter(prefixLength), message);
       },
     });
     this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());

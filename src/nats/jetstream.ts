@@ -4,7 +4,7 @@
  */
 import { createInbox, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
 import type { CancelTimer, Clock } from '../clock.ts';
-import { headerBlock } from './raw-message.ts';
+import { headerBlock, wired } from './raw-message.ts';
 
 /** Nobody answered, or nobody could: asking again may help. */
 export class UnavailableError extends Error {
@@ -65,7 +65,7 @@ export class Requests {
     const prefix = this.#inbox.length + 1;
     connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {
-        if (error === null) this.#answered(Number(message.subject.slice(prefix)), message);
+        if (error === null) this.#answered(wired(message).numberAfter(prefix), message);
       },
     });
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#sweep());

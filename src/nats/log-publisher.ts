@@ -11,6 +11,7 @@ import type { NatsRoute } from './bus.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
 import { LOG_PREFIX } from './log-record.ts';
 import { answerOf, isTemporary, isTooMany, outcomeOf, type PublishError, sequenceOf } from './publish-answer.ts';
+import { wired } from './raw-message.ts';
 
 const WINDOW_MESSAGES = 1_024;
 /** What is left of the window after JetStream has said again and again that too much waits in the stream. */
@@ -90,7 +91,7 @@ export class LogPublisher {
     const prefix = this.#inbox.length + 1;
     connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {
-        if (error === null) this.#answered(Number(message.subject.slice(prefix)), message);
+        if (error === null) this.#answered(wired(message).numberAfter(prefix), message);
       },
     });
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => this.#sweep());

@@ -9,7 +9,7 @@ import { makeTopic, type Topic } from '../message.ts';
 import { type PublishProperties, scanPublishProperties } from '../mqtt/properties.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER } from './envelope.ts';
 import type { StoredMessage } from './jetstream.ts';
-import { completeSubject, decodeText, headerBlock, lastHeader } from './raw-message.ts';
+import { decodeText, headerBlock, lastHeader } from './raw-message.ts';
 import type { SubjectMap } from './subject.ts';
 
 export const LOG_STREAM = 'SMQ_LOG';
@@ -34,7 +34,7 @@ export class LogRecords {
 
   /** A live copy; undefined for what is no message of the log or no MQTT message. */
   ofLive(message: Msg): LogRecord | undefined {
-    return this.#of(completeSubject(message).slice(LIVE_PREFIX.length), headerBlock(message), message.data);
+    return this.#of(message.subject.slice(LIVE_PREFIX.length), headerBlock(message), message.data);
   }
 
   /** A message of a batched direct get. */
@@ -60,7 +60,7 @@ export class LogRecords {
     headers.sequence = sequence;
     headers.previous = 0;
     headers.time = '';
-    const record = this.#make(completeSubject(message).slice(this.#prefix.length), message.data);
+    const record = this.#make(message.subject.slice(this.#prefix.length), message.data);
     return record?.expirySeconds === undefined ? record : { ...record, storedAt };
   }
 

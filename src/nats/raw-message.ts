@@ -1,35 +1,15 @@
-/**
- * The bytes of a message as they came: the library's own fields cost a decoder for each header and drop a U+FEFF that leads a subject. Only
- * its private fields have them; contract tests notice if that changes.
- */
+/** Header blocks as text, without an object for each: the library decodes every line of one. */
 import type { Msg } from 'nats';
+import type { WireMessage } from './wire/message.ts';
 
-interface Inside {
-  readonly _msg?: { readonly subject?: Uint8Array; readonly hdr?: number };
-  readonly _rdata?: Uint8Array;
-}
-
-/** Node's buffers have this method on their shared prototype; it works on any Uint8Array and makes no Buffer of it. */
-const latin1Slice = (
-  Buffer.prototype as unknown as { latin1Slice(this: Uint8Array, start: number, end: number): string }
-).latin1Slice; // in every Node since 0.x, missing in its types
-
-/** The header block as text, one character per byte; empty when there is none. */
+/** The header block, one character per byte; empty when there is none. */
 export function headerBlock(message: Msg): string {
-  const { _msg, _rdata } = message as Msg & Inside; // reading fields that the type does not show
-  const length = _msg?.hdr ?? -1;
-  if (length <= 0 || _rdata === undefined) return '';
-  return latin1Slice.call(_rdata, 0, length);
+  return wired(message).headerBlock;
 }
 
-/**
- * The subject with the U+FEFF that may lead it: the library's decoder takes it for a byte order mark and drops it.
- * [MQTT5 1.5.4-3] [MQTT311 1.5.3-3]
- */
-export function completeSubject(message: Msg): string {
-  const { subject } = (message as Msg & Inside)._msg ?? {}; // as above
-  const hasMark = subject?.[0] === 0xef && subject[1] === 0xbb && subject[2] === 0xbf;
-  return hasMark ? `\ufeff${message.subject}` : message.subject;
+/** What the callbacks of a subscription get, whose type is the library's. */
+export function wired(message: Msg): WireMessage {
+  return message as WireMessage; // all connections are made by connectWired
 }
 
 /** Value of the last line with this name; undefined when there is none. What the server adds stands behind what a publisher sent. */

@@ -1,11 +1,11 @@
 /** Claims of one client id that cross each other, several on each of two nodes: exactly one is left, however they interleave. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { connect } from 'nats';
 
 import type { Claim } from '../../src/broker/ports.ts';
 import { systemClock } from '../../src/clock.ts';
 import { NatsCluster } from '../../src/nats/cluster.ts';
+import { connectWired } from '../../src/nats/wire/connect.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { poll } from '../support/poll.ts';
 
@@ -20,7 +20,7 @@ before(async () => {
   const start = async (incarnation: string): Promise<NatsCluster> =>
     new NatsCluster({
       incarnation,
-      connection: await connect({ servers: nats.url, noEcho: true }),
+      connection: await connectWired({ servers: nats.url, noEcho: true }),
       clock: systemClock,
     });
   nodes = await Promise.all(['one', 'two', 'three'].map(start));

@@ -14,6 +14,7 @@ import { readyHeaders } from '../../src/nats/envelope.ts';
 import { Requests, UnavailableError } from '../../src/nats/jetstream.ts';
 import { LogPublisher } from '../../src/nats/log-publisher.ts';
 import { provision } from '../../src/nats/provision.ts';
+import { connectWired } from '../../src/nats/wire/connect.ts';
 import { openBackplane } from '../support/backplane.ts';
 import { eventually } from '../support/eventually.ts';
 import { type NatsServerOptions, type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
@@ -389,7 +390,7 @@ test('a log made anew: nothing beyond its end is taken for read', () =>
     publish(own, 'anew', 50, settled);
     await own.log.settleAll(10_000);
     const { identity } = await own.log.state();
-    const connection = await connect({ servers: nats.url });
+    const connection = await connectWired({ servers: nats.url });
     const requests = new Requests(connection, systemClock);
     await requests.api(`STREAM.DELETE.${LOG}`);
     await provision(requests, storage, pino({ level: 'silent' }));
@@ -428,7 +429,7 @@ test('what is asked of a closed Requests is rejected, not forgotten', async () =
 
 test('what was abandoned while the log was silent is never settled; what is published afterwards is', () =>
   withOwnLog({}, {}, async ({ route }, nats) => {
-    const connection = await connect({ servers: nats.url });
+    const connection = await connectWired({ servers: nats.url });
     const publisher = new LogPublisher({
       connection,
       clock: systemClock,
@@ -464,7 +465,8 @@ async function withFakeStream(
   run: (fake: FakeStream) => Promise<void>,
 ): Promise<void> {
   const nats = await startNatsServer();
-  const [stream, connection] = await Promise.all([connect({ servers: nats.url }), connect({ servers: nats.url })]);
+  const [stream, connection] = await Promise.all([connect, connectWired].map((open) => open({ servers: nats.url })));
+  assert.ok(stream !== undefined && connection !== undefined);
   stream.subscribe('$SMQ.log.fake', {
     callback: (_, message) => take(message.string(), (answer) => message.respond(answer)),
   });

@@ -1,11 +1,12 @@
 /** The streams of supermq on real servers: made once whoever comes first, never changed, and clear words when they cannot be. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { connect, type NatsConnection } from 'nats';
+import type { NatsConnection } from 'nats';
 import { type Logger, pino } from 'pino';
 import { systemClock } from '../../src/clock.ts';
 import { ApiError, Requests } from '../../src/nats/jetstream.ts';
 import { JetStreamMissingError, provision, type StorageSettings } from '../../src/nats/provision.ts';
+import { connectWired } from '../../src/nats/wire/connect.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { poll } from '../support/poll.ts';
 import { freePort } from '../support/ports.ts';
@@ -36,7 +37,7 @@ interface Node {
 }
 
 async function openNode(servers: string | string[], login: { user?: string; pass?: string } = {}): Promise<Node> {
-  const connection: NatsConnection = await connect({
+  const connection: NatsConnection = await connectWired({
     servers,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 50,

@@ -1,0 +1,158 @@
+/**
+ * Connections of the NATS client library, which keeps everything but the bytes: dialling, credentials, subscriptions, heartbeats, statistics.
+ * What it writes is collected by {@link Outgoing} for one write per turn of the event loop; what it reads is taken apart by
+ * {@link Incoming}. Only private members reach so far; test/cluster/wire.test.ts notices if they change.
+ */
+import {
+  connect,
+  ErrorCode,
+  type MsgHdrs,
+  type NatsConnection,
+  NatsError,
+  type Payload,
+  type PublishOptions,
+} from 'nats';
+import { Incoming } from './incoming.ts';
+import { type Places, type Publisher, WireMessage } from './message.ts';
+import { Outgoing } from './outgoing.ts';
+
+/** So much is written without waiting for the end of the turn. */
+const FLUSH_BYTES = 32 * 1024;
+/** Of the library's parser. */
+const START_OF_LINE = 0;
+const nothing = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+/** Of the library's subscriptions. */
+interface LibrarySubscription {
+  received: number;
+  readonly max?: number;
+  readonly callback?: (error: null, message: WireMessage) => void;
+  unsubscribe(): void;
+}
+
+/** Of the library's protocol handler. */
+interface LibraryProtocol extends Publisher {
+  readonly info?: { readonly max_payload: number };
+  readonly subscriptions: { readonly subs: ReadonlyMap<number, LibrarySubscription> };
+  inMsgs: number;
+  inBytes: number;
+  outMsgs: number;
+  outBytes: number;
+  parser: { readonly state?: number };
+  outbound: object;
+  sendCommand(command: string | Uint8Array, ...payloads: Uint8Array[]): void;
+  flushPending(): void;
+  processError(line: Uint8Array): void;
+  processPing(): void;
+  processPong(): void;
+  processInfo(line: Uint8Array): void;
+  _close(error?: Error): Promise<void>;
+}
+
+/** As the library's function of this name. */
+export async function connectWired(options: Parameters<typeof connect>[0]): Promise<NatsConnection> {
+  const connection = await connect(options);
+  const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // private to the library
+  if (protocol === undefined) throw new Error('the NATS client library is not the one that this was written for');
+  // The library's own parser must not be in the middle of a line, nor anything wait to be written.
+  do await connection.flush();
+  while (protocol.parser.state !== START_OF_LINE);
+  readWith(protocol);
+  writeWith(protocol);
+  return connection;
+}
+
+function readWith(protocol: LibraryProtocol): void {
+  const incoming = new Incoming({
+    message: (chunk, places) => received(protocol, chunk, places),
+    line: (line) => lineReceived(protocol, line),
+  });
+  // The library makes a new parser for each connection.
+  Object.defineProperty(protocol, 'parser', { get: () => incoming, set: () => incoming.reset() });
+}
+
+function received(protocol: LibraryProtocol, chunk: Buffer, places: Places): void {
+  protocol.inMsgs++;
+  protocol.inBytes += places.end - places.content;
+  const subscription = protocol.subscriptions.subs.get(places.sid);
+  if (subscription === undefined) return;
+  subscription.received++;
+  subscription.callback?.(null, new WireMessage(chunk, places, protocol));
+  if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
+}
+
+function lineReceived(protocol: LibraryProtocol, line: string): void {
+  if (line === 'PING') protocol.processPing();
+  else if (line === 'PONG') protocol.processPong();
+  else if (line.startsWith('INFO ')) protocol.processInfo(encoder.encode(line.slice(5)));
+  else if (line.startsWith('-ERR')) protocol.processError(encoder.encode(line.slice(4).trim()));
+  else if (line !== '+OK') throw new Error('NATS sent a line that cannot be read');
+}
+
+function writeWith(protocol: LibraryProtocol): void {
+  const outgoing = new Outgoing();
+  let isScheduled = false;
+  const flush = (): void => {
+    isScheduled = false;
+    protocol.flushPending();
+  };
+  const written = (): void => {
+    if (outgoing.size() >= FLUSH_BYTES) return protocol.flushPending();
+    if (isScheduled) return;
+    isScheduled = true;
+    // Behind all sockets that can be read in this turn: what their clients publish goes in one write.
+    setImmediate(flush);
+  };
+  const fill = (command: string | Uint8Array, ...payloads: Uint8Array[]): void => {
+    if (typeof command === 'string') outgoing.text(command);
+    else outgoing.bytes(command);
+    for (const payload of payloads) outgoing.bytes(payload);
+  };
+  protocol.outbound = {
+    size: () => outgoing.size(),
+    drain: () => outgoing.take(),
+    reset: () => outgoing.reset(),
+    fill,
+  };
+  protocol.sendCommand = (command, ...payloads) => {
+    fill(command, ...payloads);
+    written();
+  };
+  protocol.publish = (subject, payload = nothing, options) => {
+    writePublish(protocol, outgoing, { subject, payload, options });
+    written();
+  };
+  const close = protocol._close;
+  protocol._close = (error) => {
+    protocol.flushPending();
+    return close.call(protocol, error);
+  };
+}
+
+function writePublish(
+  protocol: LibraryProtocol,
+  outgoing: Outgoing,
+  { options, payload, subject }: { subject: string; payload: Payload; options: PublishOptions | undefined },
+): void {
+  const data = typeof payload === 'string' ? encoder.encode(payload) : payload;
+  const headers = options?.headers === undefined ? undefined : encodeHeaders(options.headers);
+  const bytes = data.length + (headers?.length ?? 0);
+  if (protocol.info !== undefined && bytes > protocol.info.max_payload)
+    throw NatsError.errorForCode(ErrorCode.MaxPayloadExceeded);
+  protocol.outMsgs++;
+  protocol.outBytes += bytes;
+  const target = options?.reply === undefined || options.reply === '' ? subject : `${subject} ${options.reply}`;
+  if (headers === undefined) {
+    outgoing.text(`PUB ${target} ${bytes}\r\n`);
+  } else {
+    outgoing.text(`HPUB ${target} ${headers.length} ${bytes}\r\n`);
+    outgoing.bytes(headers);
+  }
+  outgoing.bytes(data);
+  outgoing.lineEnd();
+}
+
+function encodeHeaders(headers: MsgHdrs): Uint8Array {
+  return (headers as MsgHdrs & { encode(): Uint8Array }).encode(); // as the library does it
+}
