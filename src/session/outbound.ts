@@ -87,8 +87,16 @@ export class Outbound {
   /** A delivery of an earlier connection keeps its packet id. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
   restore(packetId: number, sequence: number, qos: 1 | 2, readers: readonly Reader[]): Delivery {
     const serial = ++this.#serial;
-    const nobody = { retained: undefined, shared: undefined };
-    const delivery: Delivery = { sequence, packetId, qos, state: 'sent', serial, readers, ...nobody };
+    const delivery: Delivery = {
+      sequence,
+      packetId,
+      qos,
+      state: 'sent',
+      serial,
+      readers,
+      retained: undefined,
+      shared: undefined,
+    };
     this.#byId.set(packetId, delivery);
     this.#bySequence.set(sequence, delivery);
     return delivery;
