@@ -1,9 +1,14 @@
 /** Under what circumstances a table was measured: the line below it. */
 import { cpus, release } from 'node:os';
 
+export interface Version {
+  readonly name: string;
+  readonly version: string;
+}
+
 export interface Circumstances {
   readonly rounds: number;
-  readonly versions: readonly { readonly name: string; readonly version: string }[];
+  readonly versions: readonly Version[];
   /** What the reader types to measure it again. */
   readonly command: string;
 }

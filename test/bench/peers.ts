@@ -1,12 +1,13 @@
 /** The servers that the benches compare, as far as they are installed: how each is started, and which version it is. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { natsServerBinary } from '../support/nats-binary.ts';
 import { freePort } from '../support/ports.ts';
 import { BROKER_CORE, listening, OTHER_CORE, PinnedProcess } from './pinned-process.ts';
+import { firstMatch, natsVersion, packageVersion, supermqVersion } from './versions.ts';
 
 export interface RunningPeer {
   readonly port: number;
@@ -34,14 +35,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** supermq on NATS, mosquitto, aedes, and nats-server with its own MQTT; one that is not installed is left out. */
 export async function installedPeers(): Promise<Peer[]> {
   const binary = await natsServerBinary();
-  const natsVersion = firstMatch(binary, ['-v'], /v([\d.]+)/) ?? 'unknown';
   const mosquitto = ['mosquitto', '/usr/sbin/mosquitto'].find((path) => spawnSync(path, ['-h']).error === undefined);
   const aedes = join(root, 'node_modules/aedes/package.json');
   return [
     peer('supermq', supermqVersion(), (folder) => startEdge(binary, folder)),
     ...(mosquitto === undefined ? [] : [mosquittoPeer(mosquitto)]),
     ...(existsSync(aedes) ? [peer('aedes', packageVersion(aedes), startAedes)] : []),
-    peer('nats-server mqtt', natsVersion, (folder) => startNatsMqtt(binary, folder)),
+    peer('nats-server mqtt', natsVersion(binary), (folder) => startNatsMqtt(binary, folder)),
   ];
 }
 
@@ -111,21 +111,4 @@ async function startNatsMqtt(binary: string, folder: string): Promise<Started> {
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
   return { port, broker: new PinnedProcess(BROKER_CORE, binary, ['-c', file]) };
-}
-
-/** The commit, and whether what was built differs from it. */
-function supermqVersion(): string {
-  const commit = firstMatch('git', ['-C', root, 'rev-parse', '--short', 'HEAD'], /(\w+)/);
-  if (commit === undefined) return packageVersion(join(root, 'package.json'));
-  const changes = firstMatch('git', ['-C', root, 'status', '--porcelain', 'src', 'package-lock.json'], /(\S)/);
-  return changes === undefined ? commit : `${commit} with changes`;
-}
-
-function packageVersion(file: string): string {
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
-}
-
-function firstMatch(command: string, args: readonly string[], pattern: RegExp): string | undefined {
-  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-  return pattern.exec(`${stdout ?? ''}${stderr ?? ''}`)?.[1];
 }

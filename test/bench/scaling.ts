@@ -12,12 +12,14 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { machine } from './circumstances.ts';
+import { natsServerBinary } from '../support/nats-binary.ts';
+import { circumstances, type Version } from './circumstances.ts';
 import { replaceSection } from './document.ts';
 import { loadGenerator, runLoad } from './load-generator.ts';
 import { OTHER_CORE } from './pinned-process.ts';
 import { type Deployment, startDeployment } from './scaling-deployment.ts';
 import { type Counters, idleTable, type Point, perMessage, perSecond, scalingTable } from './scaling-figures.ts';
+import { natsVersion, supermqVersion } from './versions.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -120,13 +122,19 @@ async function measure(nodes: number, generator: string): Promise<void> {
   }
 }
 
-function tables(): string {
+function isSame(one: Point, other: Point): boolean {
+  return one.nodes === other.nodes && one.scenario === other.scenario && one.rate === other.rate;
+}
+
+function tables(versions: readonly Version[]): string {
   const here = points.filter(({ nats }) => nats === natsServers);
   const of = (name: string): Point[] => here.filter(({ scenario }) => scenario === name);
   const parts = Object.entries(scenarios)
     .filter(([name]) => of(name).length > 0)
     .map(([name, { args }]) => `\`mqttload ${args.join(' ')}\`\n\n${scalingTable(of(name))}`);
-  const below = `${new Date().toISOString().slice(0, 10)}, \`npm run bench:scaling -- --nats ${natsServers}\`. ${machine()}.`;
+  const rounds = Math.max(0, ...here.map((point) => here.filter((other) => isSame(point, other)).length));
+  const command = `npm run bench:scaling -- --nats ${natsServers} --rounds ${rounds}`;
+  const below = circumstances({ rounds, versions, command });
   return [...parts, idleTable(of('idle')), below].join('\n\n');
 }
 
@@ -141,9 +149,14 @@ async function main(): Promise<void> {
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const nodes of values.nodes.split(',')) await measure(Number(nodes), generator);
   }
-  process.stdout.write(`${tables()}\n`);
+  const versions = [
+    { name: 'supermq', version: supermqVersion() },
+    { name: 'nats-server', version: natsVersion(await natsServerBinary()) },
+  ];
+  const text = tables(versions);
+  process.stdout.write(`${text}\n`);
   if (!values.write) return;
-  writeFileSync(document, replaceSection(readFileSync(document, 'utf8'), `scaling-${natsServers}`, tables()));
+  writeFileSync(document, replaceSection(readFileSync(document, 'utf8'), `scaling-${natsServers}`, text));
 }
 
 await main();
