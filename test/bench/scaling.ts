@@ -82,9 +82,10 @@ async function underLoad(
   await pause(RAMP_MILLISECONDS);
   const counters = await window(deployment);
   const { error, lost = 0, published = 0, secs = 1 } = await running;
-  if (error === undefined && lost === 0 && published / secs >= LEAST_SHARE * rate) return counters;
+  const least = Math.min(published / secs, counters.published);
+  if (error === undefined && lost === 0 && least >= LEAST_SHARE * rate) return counters;
   // Something else was busy here: what a message costs cannot be told.
-  process.stderr.write(`left out: ${error ?? `${lost} lost, ${Math.round(published / secs)} of ${rate}/s`}\n`);
+  process.stderr.write(`left out: ${error ?? `${lost} lost, ${Math.round(least)} of ${rate}/s`}\n`);
   return undefined;
 }
 
@@ -135,7 +136,7 @@ function tables(versions: readonly Version[]): string {
   const rounds = Math.max(0, ...here.map((point) => here.filter((other) => isSame(point, other)).length));
   const command = `npm run bench:scaling -- --nats ${natsServers} --rounds ${rounds}`;
   const below = circumstances({ rounds, versions, command });
-  return [...parts, idleTable(of('idle')), below].join('\n\n');
+  return [...parts, idleTable(of('idle').sort((one, other) => one.nodes - other.nodes)), below].join('\n\n');
 }
 
 async function main(): Promise<void> {
