@@ -1,56 +1,81 @@
-/** The servers that the benches compare, each pinned to core 0; the nats-server behind the edge to core 1. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+/** The servers that the benches compare, as far as they are installed: how each is started, and which version it is. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { natsServerBinary } from '../support/nats-binary.ts';
-import { poll } from '../support/poll.ts';
 import { freePort } from '../support/ports.ts';
+import { BROKER_CORE, listening, OTHER_CORE, PinnedProcess } from './pinned-process.ts';
+import { firstMatch, natsVersion, packageVersion, supermqVersion } from './versions.ts';
 
-export interface Peer {
-  readonly name: string;
+export interface RunningPeer {
   readonly port: number;
   readonly pid: number;
   /** The nats-server behind an edge, whose CPU time belongs to the whole. */
   readonly natsPid?: number;
+  /** Ends it and removes what it stored. */
+  stop(): Promise<void>;
 }
 
-const BROKER_CORE = 0;
-const OTHER_CORE = 1;
-const children: ChildProcess[] = [];
-process.once('exit', () => {
-  for (const child of children) child.kill('SIGKILL');
-});
+export interface Peer {
+  readonly name: string;
+  readonly version: string;
+  start(): Promise<RunningPeer>;
+}
 
-/** Starts supermq on NATS, mosquitto if it is installed, aedes, and nats-server with its own MQTT. All end with this process. */
-export async function startPeers(): Promise<Peer[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'supermq-bench-'));
+interface Started {
+  readonly port: number;
+  readonly broker: PinnedProcess;
+  readonly nats?: PinnedProcess;
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** supermq on NATS, mosquitto, aedes, and nats-server with its own MQTT; one that is not installed is left out. */
+export async function installedPeers(): Promise<Peer[]> {
   const binary = await natsServerBinary();
-  const peers = [
-    await startEdge(binary, folder),
-    ...(await startMosquitto(folder)),
-    await startAedes(),
-    await startNatsMqtt(binary, folder),
+  const mosquitto = ['mosquitto', '/usr/sbin/mosquitto'].find((path) => spawnSync(path, ['-h']).error === undefined);
+  const aedes = join(root, 'node_modules/aedes/package.json');
+  return [
+    peer('supermq', supermqVersion(), (folder) => startEdge(binary, folder)),
+    ...(mosquitto === undefined ? [] : [mosquittoPeer(mosquitto)]),
+    ...(existsSync(aedes) ? [peer('aedes', packageVersion(aedes), startAedes)] : []),
+    peer('nats-server mqtt', natsVersion(binary), (folder) => startNatsMqtt(binary, folder)),
   ];
-  for (const { port } of peers) await listening(port);
-  return peers;
 }
 
-async function startEdge(binary: string, folder: string): Promise<Peer> {
-  const natsPort = await freePort();
-  const natsPid = start(OTHER_CORE, binary, [
-    '-a',
-    '127.0.0.1',
-    '-p',
-    String(natsPort),
-    '-js',
-    '-sd',
-    join(folder, 'edge'),
-  ]);
+function mosquittoPeer(path: string): Peer {
+  const version = firstMatch(path, ['-h'], /version ([\d.]+)/) ?? 'unknown';
+  return peer('mosquitto', version, (folder) => startMosquitto(path, folder));
+}
+
+/** Gives every start a folder of its own, and waits until it listens. */
+function peer(name: string, version: string, start: (folder: string) => Promise<Started>): Peer {
+  const run = async (): Promise<RunningPeer> => {
+    const folder = mkdtempSync(join(tmpdir(), 'supermq-bench-'));
+    const { port, broker, nats } = await start(folder);
+    const stop = async (): Promise<void> => {
+      await broker.kill();
+      await nats?.kill();
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    };
+    try {
+      await listening(port);
+    } catch (cause) {
+      await stop();
+      throw cause;
+    }
+    return { port, pid: broker.pid, stop, ...(nats === undefined ? {} : { natsPid: nats.pid }) };
+  };
+  return { name, version, start: run };
+}
+
+async function startEdge(binary: string, folder: string): Promise<Started> {
+  const [natsPort, port] = [await freePort(), await freePort()];
+  const natsArgs = ['-a', '127.0.0.1', '-p', String(natsPort), '-js', '-sd', join(folder, 'edge')];
+  const nats = new PinnedProcess(OTHER_CORE, binary, natsArgs);
   await listening(natsPort);
-  const port = await freePort();
   const env = {
     SUPERMQ_MQTT_TCP_HOST: '127.0.0.1',
     SUPERMQ_MQTT_TCP_PORT: String(port),
@@ -58,30 +83,24 @@ async function startEdge(binary: string, folder: string): Promise<Peer> {
     SUPERMQ_HTTP_PORT: '0',
     SUPERMQ_NATS_SERVERS: `nats://127.0.0.1:${natsPort}`,
   };
-  const pid = start(
-    BROKER_CORE,
-    process.execPath,
-    [fileURLToPath(new URL('../../dist/main.js', import.meta.url))],
-    env,
-  );
-  return { name: 'supermq', port, pid, natsPid };
+  return { port, nats, broker: new PinnedProcess(BROKER_CORE, process.execPath, [join(root, 'dist/main.js')], env) };
 }
 
-async function startMosquitto(folder: string): Promise<Peer[]> {
-  if (spawnSync('mosquitto', ['-h']).error !== undefined) return [];
+async function startMosquitto(path: string, folder: string): Promise<Started> {
   const port = await freePort();
   const file = join(folder, 'mosquitto.conf');
   writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n`);
-  return [{ name: 'mosquitto', port, pid: start(BROKER_CORE, 'mosquitto', ['-c', file]) }];
+  return { port, broker: new PinnedProcess(BROKER_CORE, path, ['-c', file]) };
 }
 
-async function startAedes(): Promise<Peer> {
+async function startAedes(): Promise<Started> {
   const port = await freePort();
   const script = fileURLToPath(new URL('aedes-broker.ts', import.meta.url));
-  return { name: 'aedes', port, pid: start(BROKER_CORE, process.execPath, ['--import', 'tsx', script, String(port)]) };
+  const args = ['--import', 'tsx', script, String(port)];
+  return { port, broker: new PinnedProcess(BROKER_CORE, process.execPath, args) };
 }
 
-async function startNatsMqtt(binary: string, folder: string): Promise<Peer> {
+async function startNatsMqtt(binary: string, folder: string): Promise<Started> {
   const [port, client] = [await freePort(), await freePort()];
   const file = join(folder, 'nats.conf');
   const lines = [
@@ -91,29 +110,5 @@ async function startNatsMqtt(binary: string, folder: string): Promise<Peer> {
     `mqtt { host: 127.0.0.1, port: ${port} }`,
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
-  return { name: 'nats-server mqtt', port, pid: start(BROKER_CORE, binary, ['-c', file]) };
-}
-
-/** `taskset` becomes the program, so the pid is the program's. */
-function start(core: number, command: string, args: readonly string[], env: Record<string, string> = {}): number {
-  const child = spawn('taskset', ['-c', String(core), command, ...args], {
-    env: { ...process.env, ...env },
-    stdio: 'ignore',
-  });
-  children.push(child);
-  return child.pid ?? 0;
-}
-
-function listening(port: number): Promise<void> {
-  return poll(() => isListening(port), { what: `a listener on port ${port}`, timeoutMs: 15_000 });
-}
-
-function isListening(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
+  return { port, broker: new PinnedProcess(BROKER_CORE, binary, ['-c', file]) };
 }

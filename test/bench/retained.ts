@@ -2,18 +2,19 @@
  * Retained messages in large numbers: 100,000 of them on one node with a real nats-server (one replica, file). How long a new subscription
  * takes to have one, a hundred, all; what the node grows by; what other clients notice; and 1,000 clients that ask for everything at once.
  *
- *   npm run build && MQTTLOAD=/path/to/mqttload npm run bench:retained [messages] [clients]
+ *   npm run bench:retained -- [messages] [clients]
  */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import mqttPacket from 'mqtt-packet';
 import { startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
+import { loadGenerator } from './load-generator.ts';
+import { cpuSeconds, residentMegabytes } from './process-figures.ts';
 
 const [messages = 100_000, crowd = 1_000] = process.argv.slice(2).map(Number);
-const generator = process.env['MQTTLOAD'];
+const generator = await loadGenerator();
 const CROWD_MILLISECONDS = 30_000;
 
 /** A subscriber that counts PUBLISH packets without looking into them. */
@@ -75,17 +76,6 @@ class Counter {
   }
 }
 
-function rssOf(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
-}
-
-function cpuOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
 /** Publishes everything with QoS 1, 50 under way. */
 async function fill(port: number): Promise<void> {
   const socket = connect({ port, host: '127.0.0.1' });
@@ -133,7 +123,6 @@ async function fill(port: number): Promise<void> {
 
 /** p50 and p99 of others' messages at 1,000 a second, in µs. */
 async function latency(port: number): Promise<string> {
-  if (generator === undefined) return 'MQTTLOAD is not set';
   const args = ['latency', '--secs', '4', '-h', `127.0.0.1:${port}`];
   const { stdout } = await promisify(execFile)(generator, args);
   const { lat_us: figures } = JSON.parse(stdout) as { lat_us: Record<string, number> };
@@ -154,15 +143,20 @@ async function main(): Promise<void> {
     ['#', messages],
   ] as const) {
     for (let round = 0; round < 3; round++) {
-      const [rss, cpu, natsCpu, begin] = [rssOf(edge.pid), cpuOf(edge.pid), cpuOf(nats.pid), performance.now()];
+      const [rss, cpu, natsCpu, begin] = [
+        residentMegabytes(edge.pid),
+        cpuSeconds(edge.pid),
+        cpuSeconds(nats.pid),
+        performance.now(),
+      ];
       const client = new Counter(edge.tcp, filter);
       await client.wait(count);
       const milliseconds = performance.now() - begin;
-      const grown = rssOf(edge.pid) - rss;
+      const grown = residentMegabytes(edge.pid) - rss;
       client.end();
       say(
         `${filter}: ${client.count} in ${milliseconds.toFixed(1)} ms, RSS +${grown.toFixed(0)} MB, ` +
-          `CPU ${(cpuOf(edge.pid) - cpu).toFixed(2)} s, NATS ${(cpuOf(nats.pid) - natsCpu).toFixed(2)} s`,
+          `CPU ${(cpuSeconds(edge.pid) - cpu).toFixed(2)} s, NATS ${(cpuSeconds(nats.pid) - natsCpu).toFixed(2)} s`,
       );
     }
   }
@@ -177,14 +171,14 @@ async function main(): Promise<void> {
   say(`others, while # is read again and again: ${await latency(edge.tcp)}`);
   isReading = false;
   await reading;
-  const [rss, natsRss] = [rssOf(edge.pid), rssOf(nats.pid)];
+  const [rss, natsRss] = [residentMegabytes(edge.pid), residentMegabytes(nats.pid)];
   const clients = Array.from({ length: crowd }, () => new Counter(edge.tcp, '#'));
   await new Promise((resolve) => setTimeout(resolve, CROWD_MILLISECONDS));
   const counts = clients.map(({ count }) => count).sort((a, b) => a - b);
   say(
     `${crowd} clients ask for # at once: after ${CROWD_MILLISECONDS / 1000} s ${counts.reduce((a, b) => a + b)} messages delivered, ` +
       `least ${counts[0]}, most ${counts.at(-1)}; connected ${clients.filter(({ isOpen }) => isOpen).length}; ` +
-      `RSS +${(rssOf(edge.pid) - rss).toFixed(0)} MB, NATS +${(rssOf(nats.pid) - natsRss).toFixed(0)} MB; readyz ${await edge.status('readyz')}`,
+      `RSS +${(residentMegabytes(edge.pid) - rss).toFixed(0)} MB, NATS +${(residentMegabytes(nats.pid) - natsRss).toFixed(0)} MB; readyz ${await edge.status('readyz')}`,
   );
   for (const client of clients) client.end();
   await edge.kill();

@@ -1,99 +1,90 @@
 /**
- * Side by side: supermq on NATS, mosquitto, aedes and nats-server's own MQTT, in turn within each round; medians of all
- * rounds as Markdown tables. Broker on core 0, load generator and nats-server on core 1.
+ * Side by side: supermq on NATS and every other server that is installed, in turn within each round; medians and spreads as Markdown tables,
+ * printed and written into docs/benchmarks.md. Broker on core 0, load generator and the nats-server behind supermq on core 1.
  *
- *   npm run build && MQTTLOAD=/path/to/mqttload npm run bench [rounds] [scenario...]
+ *   npm run bench -- [--rounds 3] [--print] [scenario...]        --print: leave the document as it is
  */
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
-import { type Peer, startPeers } from './peers.ts';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { circumstances } from './circumstances.ts';
+import { hasSection, replaceSection } from './document.ts';
+import { loadGenerator } from './load-generator.ts';
+import { measure } from './measure.ts';
+import { installedPeers, type Peer, type RunningPeer } from './peers.ts';
+import { type Scenario, scenarios } from './scenarios.ts';
+import { type Outcome, table } from './table.ts';
 
-type Result = Readonly<Record<string, number>>;
+const document = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '3' }, print: { type: 'boolean', default: false } },
+});
+const rounds = Number(values.rounds);
 
-const generator = process.env['MQTTLOAD'];
-const scenarios: Record<string, string[]> = {
-  fanout: ['fanout', '--subs', '50', '--secs', '4', '--ahead', '2000'],
-  fanin: ['fanin', '--pubs', '50', '--secs', '4', '--ahead', '5000'],
-  pair: ['pair', '-n', '100', '--secs', '4', '--ahead', '20000'],
-  group: ['group', '--subs', '4', '--secs', '4', '--ahead', '5000'],
-  latency: ['latency', '--secs', '4'],
-  conns: ['conns', '-n', '10000'],
-  // Stored by supermq and nats-server (one replica, file), remembered by mosquitto and aedes.
-  'pair-qos1': ['pair', '-n', '100', '-q', '1', '--window', '20', '--secs', '4'],
-  'pair-qos2': ['pair', '-n', '100', '-q', '2', '--window', '20', '--secs', '4'],
-  'latency-qos1': ['latency', '-q', '1', '--secs', '4'],
-  session: ['session', '-n', '200', '--count', '100'],
-  'session-2000': ['session', '-n', '2000', '--count', '100', '--idle', '10'],
-};
+/** Servers that run: started when they are needed, and anew after a failure. */
+const running = new Map<Peer, RunningPeer>();
 
-async function measure(peer: Peer, scenario: string): Promise<Result> {
-  const args = ['-c', '1', generator ?? '', ...(scenarios[scenario] ?? []), '-h', `127.0.0.1:${peer.port}`];
-  const natsBefore = peer.natsPid === undefined ? 0 : cpuSeconds(peer.natsPid);
-  // Exit code 2: the scenario could not be set up on this peer; the line says why.
-  const { stdout } = await promisify(execFile)('taskset', [...args, '--pid', String(peer.pid)]).catch(
-    (error: { stdout: string }) => error,
+async function runningPeer(peer: Peer): Promise<RunningPeer> {
+  const started = running.get(peer) ?? (await peer.start());
+  running.set(peer, started);
+  return started;
+}
+
+async function stop(peer: Peer): Promise<void> {
+  const started = running.get(peer);
+  running.delete(peer);
+  await started?.stop();
+}
+
+async function oneRound(generator: string, peer: Peer, { args, isFresh = false }: Scenario): Promise<Outcome> {
+  if (isFresh) await stop(peer);
+  const outcome = await runningPeer(peer).then(
+    (started) => measure(generator, started, args),
+    (cause: Error) => ({ failed: `it did not start, ${cause.message}` }),
   );
-  const natsCpu = peer.natsPid === undefined ? 0 : cpuSeconds(peer.natsPid) - natsBefore;
-  const line = JSON.parse(stdout === '' ? '{}' : stdout) as Record<string, number> & {
-    lat_us?: Record<string, number>;
-  };
-  const figure = (name: string): number => line[name] ?? Number.NaN;
-  return {
-    'messages/s': figure('deliver_rate'),
-    'per CPU-s': figure('per_cpu_s'),
-    'per CPU-s with NATS': figure('delivered') / (figure('broker_cpu_s') + natsCpu),
-    lost: figure('lost'),
-    'drain s': figure('drain_s'),
-    'p50 µs': line.lat_us?.['p50'] ?? Number.NaN,
-    'p99 µs': line.lat_us?.['p99'] ?? Number.NaN,
-    'connects/s': figure('connects_per_s'),
-    'bytes each': figure('bytes_per_conn'),
-  };
+  // What hung or failed must not disturb the next scenario.
+  if ('failed' in outcome) await stop(peer);
+  return outcome;
 }
 
-/** User and system time of a process so far. */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN;
-}
-
-function shown(cell: number): string {
-  if (Number.isNaN(cell)) return '';
-  return cell < 100 ? String(Math.round(cell * 10) / 10) : Math.round(cell).toLocaleString('en');
-}
-
-function table(scenario: string, results: ReadonlyMap<string, readonly Result[]>): string {
-  const all = [...results.values()].flat();
-  const figures = Object.keys(all[0] ?? {}).filter((figure) => all.some((result) => !Number.isNaN(result[figure])));
-  const rows = [...results].map(([name, rounds]) => {
-    const cells = figures.map((figure) => median(rounds.map((round) => round[figure] ?? Number.NaN)));
-    return `| ${name} | ${cells.map(shown).join(' | ')} |`;
-  });
-  const title = `\n\`mqttload ${scenarios[scenario]?.join(' ')}\`\n`;
-  return [
-    title,
-    `| ${scenario} | ${figures.join(' | ')} |`,
-    `|---|${figures.map(() => '---:|').join('')}`,
-    ...rows,
-  ].join('\n');
-}
-
-if (generator === undefined) throw new Error('MQTTLOAD must be the path of the mqttload binary');
-const [rounds = '3', ...wanted] = process.argv.slice(2);
-const peers = await startPeers();
-for (const scenario of wanted.length > 0 ? wanted : Object.keys(scenarios)) {
-  const results = new Map<string, Result[]>();
-  for (let round = 0; round < Number(rounds); round++) {
-    for (const peer of peers)
-      results.set(peer.name, [...(results.get(peer.name) ?? []), await measure(peer, scenario)]);
+async function section(generator: string, peers: readonly Peer[], name: string, scenario: Scenario): Promise<string> {
+  const rows = peers.map((peer) => ({ peer, rounds: [] as Outcome[] }));
+  for (let round = 1; round <= rounds; round++) {
+    for (const row of rows) {
+      process.stderr.write(`${name}, round ${round} of ${rounds}: ${row.peer.name}\n`);
+      row.rounds.push(await oneRound(generator, row.peer, scenario));
+    }
   }
-  process.stdout.write(`${table(scenario, results)}\n`);
+  const named = rows.map((row) => ({ peer: row.peer.name, rounds: row.rounds }));
+  const command = `npm run bench -- --rounds ${rounds} ${name}`;
+  const below = circumstances({ rounds, versions: peers, command });
+  return `\`mqttload ${scenario.args.join(' ')}\`\n\n${table(name, named)}\n\n${below}`;
 }
+
+function chosen(): [string, Scenario][] {
+  const names = positionals.length > 0 ? positionals : Object.keys(scenarios);
+  return names.map((name) => {
+    const scenario = scenarios[name];
+    if (scenario === undefined) throw new Error(`no scenario ${name}; there are ${Object.keys(scenarios).join(', ')}`);
+    if (!values.print && !hasSection(readFileSync(document, 'utf8'), name))
+      throw new Error(`docs/benchmarks.md has no place for ${name}`);
+    return [name, scenario];
+  });
+}
+
+async function main(): Promise<void> {
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds must be a whole number from 1');
+  const wanted = chosen();
+  const [generator, peers] = [await loadGenerator(), await installedPeers()];
+  for (const [name, scenario] of wanted) {
+    const text = await section(generator, peers, name, scenario);
+    process.stdout.write(`\n${text}\n`);
+    // After each scenario: what is measured is kept whatever happens to the rest.
+    if (!values.print) writeFileSync(document, replaceSection(readFileSync(document, 'utf8'), name, text));
+  }
+  for (const peer of peers) await stop(peer);
+}
+
+await main();
 process.exit(0);

@@ -2,22 +2,15 @@
  * What the death of a node with many wills costs: `npm run bench:wills [clients] [qos]`. One node has the clients, two others survive; a real
  * nats-server, leases as in production. Prints seconds from the end of the lease to the last will, and CPU seconds.
  */
-import { readFileSync } from 'node:fs';
 import { openBackplane } from '../support/backplane.ts';
 import { startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { poll } from '../support/poll.ts';
 import { connectManyWithWill, WillWatch } from '../support/will-watch.ts';
+import { cpuSeconds } from './process-figures.ts';
 
 const [count = 20_000, qos = 1] = process.argv.slice(2).map(Number);
 const LEASE_SECONDS = 15;
-
-/** CPU seconds of a process, user and system. */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
