@@ -52,6 +52,13 @@ export class ByteClient {
     });
   }
 
+  /** From now on reads at most so many bytes at a time, with pauses between; returns the timer. */
+  sip(bytes: number, everyMilliseconds: number): NodeJS.Timeout {
+    this.socket.removeAllListeners('data');
+    this.socket.pause();
+    return setInterval(() => this.socket.read(Math.min(bytes, this.socket.readableLength)), everyMilliseconds);
+  }
+
   end(): void {
     this.socket.destroy();
   }
