@@ -17,8 +17,8 @@ const PAYLOADS = COUNT * PAYLOAD.length;
 /** Messages without answer: few enough for every reader to stay live. */
 const WINDOW = 50;
 /**
- * What a node says to NATS beside the messages of these tests: its lease, the leader's look for dead nodes each second, claims of the clients that connect, looks of feeds at the log each two
- * seconds. Measured: 3 to 20; a twentieth of the messages leaves time for a slow machine, and is far from a message more per publish.
+ * What a node says to NATS beside the messages of these tests: its lease, the leader's look for dead nodes each second, claims of the clients that
+ * connect, looks of feeds at the log every two seconds. Measured: 3 to 40; a twentieth of the messages is far from one more per publish.
  */
 const BESIDE = COUNT / 20;
 
