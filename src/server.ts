@@ -19,6 +19,7 @@ import { availableCapabilities } from './connection/capabilities.ts';
 import { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
+import { IntakeBudget } from './connection/intake-budget.ts';
 import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
 import { makeEmbeddedBackplane } from './embedded/backplane.ts';
@@ -332,6 +333,7 @@ class Node implements RunningServer {
       subscriptions,
       counters: this.counters,
       connections: this.#connections,
+      intakeBudget: new IntakeBudget(config.nats.maxInFlightBytes),
       writes: this.#writes,
       authenticator,
       publisher,

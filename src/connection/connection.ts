@@ -19,6 +19,8 @@ import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { Intake } from './intake.ts';
+import type { Publishing } from './intake-budget.ts';
+import { PauseReason } from './pause-reason.ts';
 import { Receiver } from './receiver.ts';
 import { Retaining } from './retaining.ts';
 import { Sender } from './sender.ts';
@@ -40,7 +42,7 @@ const EARLY_BYTES = 16 * 1024;
 /** connecting: no CONNECT yet; accepting: it is being worked on; connected: CONNACK is out; closed: nothing is read or written any more. */
 type State = 'connecting' | 'accepting' | 'connected' | 'closed';
 
-export class Connection implements TransportEvents {
+export class Connection implements TransportEvents, Publishing {
   readonly node: NodeContext;
   readonly transport: Transport;
   readonly framer: Framer;
@@ -222,6 +224,15 @@ export class Connection implements TransportEvents {
     if (this.#state === 'connected') this.transport.resume();
   }
 
+  /** All clients together have too much waiting for the log. */
+  holdBack(): void {
+    this.pauseReading(PauseReason.budget);
+  }
+
+  goOn(): void {
+    this.resumeReading(PauseReason.budget);
+  }
+
   /** An answer to the client, `text` says why it is a refusal; a client that lets its answers pile up is cut. */
   send(packet: Buffer, text?: string): void {
     if (this.#state === 'closed' || this.sender.send(packet, text)) return;
@@ -325,6 +336,7 @@ export class Connection implements TransportEvents {
     this.#state = 'closed';
     this.sender.close(lastPacket);
     this.#subscriptions?.clear();
+    this.#intake?.closed();
     if (wasConnected) this.ended = this.#giveBack(publishesWill);
     this.node.connections.remove(this, wasConnected);
   }

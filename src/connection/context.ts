@@ -9,6 +9,7 @@ import type { Counters } from '../counters.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Connections } from './connections.ts';
+import type { IntakeBudget } from './intake-budget.ts';
 import type { WriteBatch } from './write-batch.ts';
 
 /** Limits of one connection; sizes in bytes. */
@@ -43,5 +44,6 @@ export interface NodeContext {
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;
+  readonly intakeBudget: IntakeBudget;
   readonly writes: WriteBatch;
 }

@@ -26,8 +26,10 @@ export interface IncomingPublish {
   readonly expirySeconds: number | undefined;
 }
 
-/** Bytes that may wait for the log before the client is not read. */
+/** Bytes that may wait for the log before the client is not read; for all clients together see intake-budget.ts. */
 const HELD_BYTES = 1024 * 1024;
+/** Memory that a waiting message takes beside payload and properties. */
+const MESSAGE_OVERHEAD_BYTES = 512;
 
 /** What the client is told: the log's answer, or one that needs none of it. */
 type Answer = LogOutcome | Refusal | 'idInUse';
@@ -78,6 +80,11 @@ class Incoming implements LogPublish, Place {
     return this.payload.length;
   }
 
+  /** In the budget of the node. */
+  get budgetBytes(): number {
+    return this.payload.length + this.extras.properties.length + MESSAGE_OVERHEAD_BYTES;
+  }
+
   settled(outcome: LogOutcome, sequence: number): void {
     this.#intake.settled(this, outcome, sequence);
   }
@@ -93,6 +100,8 @@ export class Intake {
   /** Of those not answered, messages of QoS 1; those of QoS 2 are in the session. */
   #waitingOnce = 0;
   #heldBytes = 0;
+  /** Of this client in the node's budget. */
+  #budgetBytes = 0;
   #isPaused = false;
   /** Packets of an earlier node, looked for one after the other. */
   #recovering: Promise<void> | undefined;
@@ -167,6 +176,8 @@ export class Intake {
       throw new MqttError(Reason.receiveMaximumExceeded, `more than ${this.#maximum} messages without acknowledgement`); // [MQTT5 §3.2.2.3.3]
     this.#waiting.push(incoming);
     this.#heldBytes += incoming.payload.length;
+    this.#budgetBytes += incoming.budgetBytes;
+    this.#connection.node.intakeBudget.take(incoming.budgetBytes, this.#connection);
     if (count >= this.#maximum || this.#heldBytes > HELD_BYTES) this.#pause();
     return incoming;
   }
@@ -214,7 +225,7 @@ export class Intake {
       if (next?.answer === undefined) break;
       this.#answered++;
       this.#heldBytes -= next.heldBytes;
-      if (next instanceof Incoming && next.qos === 1) this.#waitingOnce--;
+      if (next instanceof Incoming) this.#answeredOne(next);
       this.#finish(next, next.answer);
     }
     if (this.#answered > 64 || this.#answered === this.#waiting.length) {
@@ -227,6 +238,21 @@ export class Intake {
       this.#heldBytes <= HELD_BYTES / 2
     )
       this.#resume();
+  }
+
+  #answeredOne({ budgetBytes, qos }: Incoming): void {
+    if (qos === 1) this.#waitingOnce--;
+    if (this.#connection.isClosed) return; // freed by then
+    this.#budgetBytes -= budgetBytes;
+    this.#connection.node.intakeBudget.free(budgetBytes);
+  }
+
+  /** The connection is closed: what waits is nobody's any more, and may never be answered. */
+  closed(): void {
+    const { intakeBudget } = this.#connection.node;
+    intakeBudget.forget(this.#connection);
+    intakeBudget.free(this.#budgetBytes);
+    this.#budgetBytes = 0;
   }
 
   #finish({ packetId, qos }: Place, answer: Answer): void {

@@ -7,6 +7,7 @@ import { Subscriptions } from '../../src/broker/subscriptions.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
+import { IntakeBudget } from '../../src/connection/intake-budget.ts';
 import { WriteBatch } from '../../src/connection/write-batch.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
 import { eternalLease } from '../../src/embedded/backplane.ts';
@@ -120,6 +121,7 @@ export async function startWiredNode({
     bus,
     sessions,
     connections,
+    intakeBudget: new IntakeBudget(8 * 1024 * 1024),
     writes,
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
