@@ -198,7 +198,8 @@ export class Connection implements TransportEvents, Publishing {
     if (this.hasNoLocal) this.sender.origin = this.origin; // of a resumed session
     session?.start(this.node.clock.now());
     if (this.framer.pendingBytes > EARLY_BYTES) this.transport.resume();
-    if (this.framer.pendingBytes > 0) this.#process();
+    // Also where nothing waits: the framer lets go of the chunk that CONNECT came in.
+    this.#process();
   }
 
   /** Called by the sweep: closes a connection that is silent for too long. */

@@ -14,12 +14,18 @@ export class UnavailableError extends Error {
   }
 }
 
+interface Refusal {
+  readonly code: number;
+  readonly description: string;
+  readonly err_code?: number;
+}
+
 /** JetStream's own refusal. */
 export class ApiError extends Error {
   readonly code: number;
   readonly errorCode: number;
 
-  constructor({ code, description, err_code }: { code: number; description: string; err_code?: number }) {
+  constructor({ code, description, err_code }: Refusal) {
     super(description);
     this.name = 'ApiError';
     this.code = code;
@@ -112,23 +118,17 @@ export class Requests {
    * @throws ApiError, UnavailableError
    */
   async api<T>(call: string, body: unknown = '', timeoutMs = ANSWER_MILLISECONDS): Promise<T> {
-    const data = body === '' ? '' : JSON.stringify(body);
-    const message = await this.request(`$JS.API.${call}`, data, undefined, timeoutMs);
-    const answer = JSON.parse(Buffer.from(message.data).toString()) as T & {
-      error?: ConstructorParameters<typeof ApiError>[0];
-    }; // decoded border: the server's JSON
+    const answer = await this.#call<T>(call, body, timeoutMs);
     if (answer.error !== undefined) throw new ApiError(answer.error);
     return answer;
   }
 
-  /** A message of a stream, the leader's word; undefined when there is none. */
+  /** A message of a stream, the leader's word; undefined when there is none, which every new client hears: no error is made of it. */
   async getMessage(stream: string, query: object): Promise<StoredMessage | undefined> {
-    try {
-      return (await this.api<{ message: StoredMessage }>(`STREAM.MSG.GET.${stream}`, query)).message;
-    } catch (error) {
-      if (error instanceof ApiError && error.errorCode === NO_MESSAGE) return undefined;
-      throw error;
-    }
+    const { error, message } = await this.#call<{ message: StoredMessage }>(`STREAM.MSG.GET.${stream}`, query);
+    if (error === undefined) return message;
+    if (error.err_code === NO_MESSAGE) return undefined;
+    throw new ApiError(error);
   }
 
   /** The connection is lost: what was asked will not be answered. */
@@ -142,6 +142,12 @@ export class Requests {
     this.#isClosed = true;
     this.#stopSweep();
     this.disconnected();
+  }
+
+  async #call<T>(call: string, body: unknown, timeoutMs = ANSWER_MILLISECONDS): Promise<T & { error?: Refusal }> {
+    const data = body === '' ? '' : JSON.stringify(body);
+    const message = await this.request(`$JS.API.${call}`, data, undefined, timeoutMs);
+    return JSON.parse(Buffer.from(message.data).toString()) as T & { error?: Refusal }; // decoded border: the server's JSON
   }
 
   #ask(
