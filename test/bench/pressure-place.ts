@@ -3,6 +3,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
+import { loadGenerator } from './load-generator.ts';
 
 /** The edge has a core of its own; nats-server, load generator and slow clients share the other. */
 const EDGE_CORE = '0';
@@ -69,8 +70,7 @@ export async function underPressure(
 }
 
 async function runLoad(args: readonly string[]): Promise<Load> {
-  const generator = process.env['MQTTLOAD'];
-  if (generator === undefined) throw new Error('MQTTLOAD must be the path of the mqttload binary');
+  const generator = await loadGenerator();
   // Exit codes above 0 come with a line that says why.
   const { stdout } = await promisify(execFile)('taskset', ['-c', OTHER_CORE, generator, ...args]).catch(
     (error: { stdout: string }) => error,

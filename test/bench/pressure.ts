@@ -2,7 +2,7 @@
  * Back-pressure: what happens to the edge, to those who keep up and to the messages when NATS or a subscriber does not. A fresh nats-server and edge
  * process for each case; prints a Markdown table.
  *
- *   npm run build && MQTTLOAD=/path/to/mqttload npm run bench:pressure [case...]
+ *   npm run bench:pressure [case...]
  */
 import { ByteClient } from '../support/byte-client.ts';
 import { type Outcome, type Place, underPressure } from './pressure-place.ts';
