@@ -5,6 +5,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { MetricSnapshot } from '../admin/worker-metrics.ts';
 import type { Config } from '../config/config.ts';
+import { closeUnansweredOf } from './handed-over.ts';
 import type { Answer, Assignment, ToPrimary, ToWorker } from './messages.ts';
 
 /** Longest wait for a worker: who asks the primary waits for as long. */
@@ -63,6 +64,7 @@ export class WorkerSlot {
     this.#process = forked;
     this.#state = 'starting';
     this.silentRounds = 0;
+    closeUnansweredOf(forked);
     forked.on('message', (message: ToPrimary) => this.#take(forked, message));
     // A channel that breaks says so by the end of the process.
     forked.on('error', () => {});

@@ -237,6 +237,25 @@ test('workers - one is killed: the others serve on, its clients resume with noth
   await Promise.all([...more.map((client) => client.end()), publisher.forget(), subscriber.forget()]);
 });
 
+test('workers - a client that was handed to one that dies before it takes the connection is closed, and does not wait', async (t) => {
+  const own = await startWorkers();
+  t.after(() => own.stop());
+  const frozen = pidOf(0, own);
+  process.kill(frozen, 'SIGSTOP');
+  const clients = await Promise.all([1, 2, 3, 4].map(() => RawClient.open(own.tcp, 4)));
+  const answers = clients.map(async (client) => {
+    client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId: '', clean: true, keepalive: 0 });
+    await client.next('connack');
+  });
+  const settled = Promise.allSettled(answers);
+  await eventually(async () => (await own.metric('supermq_connects_accepted_total')) === 3, 'all but one are taken');
+  process.kill(frozen, 'SIGKILL');
+  await eventually(() => clients.some(({ isClosed }) => isClosed), 'the client of the dead one is closed');
+  await settled;
+  assert.equal(clients.filter(({ isClosed }) => isClosed).length, 1);
+  await Promise.all(clients.filter(({ isClosed }) => !isClosed).map((client) => client.end()));
+});
+
 test('workers - one that hangs makes them not ready and is left out of the sum, and nobody waits for it longer than a second', async () => {
   const clients = await Promise.all([1, 2].map(() => RawClient.connect(edge.tcp)));
   await until([1, 1]);
