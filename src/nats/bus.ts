@@ -220,7 +220,8 @@ export class NatsBus implements Bus {
       () => this.#catchUp(mark),
       () => this.#catchUp(mark),
     );
-    this.#isHoldingBack = mark - this.#confirmed > this.#maximumInFlight;
+    // Only #catchUp ends it, which lets those go on who are held back.
+    if (mark - this.#confirmed > this.#maximumInFlight) this.#isHoldingBack = true;
     return !this.#isHoldingBack;
   }
 
