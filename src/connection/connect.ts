@@ -6,9 +6,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Claim } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
+import { UnsupportedVersionError } from '../mqtt/connect.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason, RedirectError } from '../mqtt/reason.ts';
-import { UnsupportedVersionError } from '../mqtt/validate.ts';
 import type { Session } from '../session/session.ts';
 import type { OpenedSession } from '../session/sessions.ts';
 import { acceptWill } from '../session/will.ts';

@@ -2,12 +2,12 @@
  * Packets other than PUBLISH → what handles them. Rejects what the state of the connection does not allow; throws MqttError
  * for the connection to answer.
  */
-import { decodeClientPacket, decodeConnect, pingresp } from '../mqtt/codec.ts';
+import { decodeClientPacket, pingresp } from '../mqtt/codec.ts';
+import { decodeConnect, requestedPacketSize, requestedVersion } from '../mqtt/connect.ts';
 import { type Framer, paddedLength } from '../mqtt/framing.ts';
 import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
-import { requestedPacketSize, requestedVersion } from '../mqtt/validate.ts';
 import { acknowledge } from './acknowledge.ts';
 import { Authentication } from './authenticate.ts';
 import { acceptConnect } from './connect.ts';

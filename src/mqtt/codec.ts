@@ -1,5 +1,5 @@
 /**
- * Bytes to packets and back for all but PUBLISH and its acknowledgements; the only file that knows mqtt-packet. Input
+ * Bytes to packets and back for all but CONNECT (connect.ts), PUBLISH and its acknowledgements; the only file that knows mqtt-packet. Input
  * is one whole packet per call, as framing.ts cuts them; it is validated before it is decoded, so a packet that comes
  * out keeps all rules that do not depend on state. Nothing that comes out shares memory with what went in.
  */
@@ -7,7 +7,6 @@
 import {
   generate,
   type IConnackPacket,
-  type IConnectPacket,
   type IDisconnectPacket,
   parser as openParser,
   type Packet,
@@ -19,15 +18,13 @@ import type {
   AuthPacket,
   ClientPacket,
   ConnackOptions,
-  ConnectPacket,
   DisconnectPacket,
   SubscribePacket,
   SubscriptionRequest,
   UnsubscribePacket,
-  WillDefinition,
 } from './packet.ts';
 import { PacketType, type ProtocolVersion } from './packet.ts';
-import { varintLength, type WillProperties } from './properties.ts';
+import { varintLength } from './properties.ts';
 import {
   type AuthReasonCode,
   connackReason,
@@ -42,7 +39,6 @@ import {
 } from './reason.ts';
 import {
   validateAuth,
-  validateConnect,
   validateDisconnect,
   validatePingreq,
   validateSubscribe,
@@ -52,47 +48,12 @@ import {
 // Saves mqtt-packet from making 65,536 buffers, one per 16-bit number, with the first packet it writes.
 writeToStream.cacheNumbers = false;
 
-/** Session Expiry Interval that means never. */
-const neverExpires = 0xffffffff;
-
 /** PINGRESP, the same for all. */
 export const pingresp: Buffer = Buffer.from([PacketType.pingresp << 4, 0]);
 
 /** CONNACK of MQTT 3.x with success, without and with a session present. */
 const connackAccepted: Buffer = Buffer.from([PacketType.connack << 4, 2, 0, 0]);
 const connackSessionPresent: Buffer = Buffer.from([PacketType.connack << 4, 2, 1, 0]);
-
-/**
- * Decodes the first packet of a connection. `frame` is exactly one packet, `bodyOffset` where its fixed header ends.
- * @throws UnsupportedVersionError for a protocol level that is not spoken here, MqttError for any other breach
- */
-export function decodeConnect(frame: Buffer, bodyOffset: number): ConnectPacket {
-  // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
-  if (packetType(frame) !== PacketType.connect) throw protocolError('the first packet is not a CONNECT');
-  const { flags, flagsOffset, version, willProperties } = validateConnect(frame, bodyOffset);
-  // A parser keeps the last CONNECT it has read, password included; so this one lives no longer than the call.
-  const packet = new PacketParser(version).parse(withByte(frame, flagsOffset, flags), 'connect');
-  const { properties = {}, clean: cleanStart = false } = packet;
-  return {
-    cmd: 'connect',
-    version,
-    clientId: packet.clientId,
-    cleanStart,
-    keepAliveSeconds: packet.keepalive ?? 0,
-    username: packet.username,
-    password: copyOf(packet.password),
-    will: willDefinition(packet, willProperties),
-    // [MQTT5 §3.1.2.11.2] [MQTT311 3.1.2-6]
-    sessionExpirySeconds: properties.sessionExpiryInterval ?? (version === 5 || cleanStart ? 0 : neverExpires),
-    receiveMaximum: properties.receiveMaximum ?? 65_535, // [MQTT5 §3.1.2.11.3]
-    maximumPacketSize: properties.maximumPacketSize ?? Number.POSITIVE_INFINITY,
-    topicAliasMaximum: properties.topicAliasMaximum ?? 0, // [MQTT5 3.1.2-27]
-    requestResponseInformation: properties.requestResponseInformation ?? false,
-    requestProblemInformation: properties.requestProblemInformation ?? true,
-    authenticationMethod: properties.authenticationMethod,
-    authenticationData: copyOf(properties.authenticationData),
-  };
-}
 
 /**
  * Decodes a later packet of a client, unless it is a PUBLISH or an acknowledgement of one. `frame` is exactly one
@@ -281,20 +242,6 @@ function packetType(frame: Buffer): number {
 
 function copyOf(bytes: Buffer | undefined): Buffer | undefined {
   return bytes === undefined ? undefined : Buffer.from(bytes);
-}
-
-/** [MQTT5 3.1.2-7] */
-function willDefinition(packet: IConnectPacket, properties: WillProperties | undefined): WillDefinition | undefined {
-  const { will } = packet;
-  if (will === undefined || properties === undefined) return undefined;
-  return {
-    topic: will.topic,
-    payload: Buffer.from(will.payload), // copies
-    qos: will.qos ?? 0,
-    retain: will.retain ?? false,
-    delaySeconds: properties.delaySeconds,
-    properties: properties.forward,
-  };
 }
 
 function subscribePacket(version: ProtocolVersion, frame: Buffer): SubscribePacket {

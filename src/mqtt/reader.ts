@@ -1,6 +1,6 @@
 /**
  * A cursor over the bytes of one packet: the data representations of MQTT section 1.5 with their rules. Used by
- * validate.ts and properties.ts; every overrun or malformed value is an MqttError 0x81, nothing is read past `end`.
+ * validate.ts, connect.ts and properties.ts; every overrun or malformed value is an MqttError 0x81, nothing is read past `end`.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -66,6 +66,13 @@ export class Reader {
     const error = stringError(this.buffer, start, start + length);
     if (error !== undefined) throw error;
     return length;
+  }
+
+  /** A copy. */
+  binary(): Buffer {
+    const start = this.position + 2;
+    this.skipBinary();
+    return Buffer.from(this.buffer.subarray(start, this.position));
   }
 
   skipBinary(): void {

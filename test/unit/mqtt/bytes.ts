@@ -104,3 +104,29 @@ export const property = {
   user: (name: string | Buffer, value: string | Buffer) => bytes(38, str(name), str(value)),
   maximumPacketSize: (value: number) => bytes(39, u32(value)),
 } as const;
+
+/** A CONNECT of MQTT 5 with every field. */
+export const fullConnect = packet(
+  0x10,
+  str('MQTT'),
+  5,
+  0b1110_1110,
+  u16(30),
+  props(
+    property.sessionExpiry(100),
+    property.receiveMaximum(20),
+    property.maximumPacketSize(1000),
+    property.topicAliasMaximum(5),
+    property.requestResponseInformation(1),
+    property.requestProblemInformation(0),
+    property.authenticationMethod('method'),
+    property.authenticationData(bytes(0, 1)),
+    property.user('a', 'b'),
+  ),
+  str('client'),
+  props(property.user('b', '1'), property.willDelay(7), property.user('10', 'x'), property.user('b', '2')),
+  str('will/topic'),
+  str(bytes(0, 0xff)),
+  str('user'),
+  str(bytes(1, 0)),
+);

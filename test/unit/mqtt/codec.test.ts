@@ -4,38 +4,15 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import * as codec from '../../../src/mqtt/codec.ts';
+import * as connect from '../../../src/mqtt/connect.ts';
 import type { ClientPacket, ConnectPacket, ProtocolVersion } from '../../../src/mqtt/packet.ts';
 import { MqttError, Reason } from '../../../src/mqtt/reason.ts';
-import { bodyOffset, bytes, packet, property, props, refusal, str, u16 } from './bytes.ts';
+import { bodyOffset, bytes, fullConnect, packet, property, props, refusal, str, u16 } from './bytes.ts';
 
-const decodeConnect = (frame: Buffer): ConnectPacket => codec.decodeConnect(frame, bodyOffset(frame));
+const decodeConnect = (frame: Buffer): ConnectPacket => connect.decodeConnect(frame, bodyOffset(frame));
 const decode = (version: ProtocolVersion, frame: Buffer): ClientPacket =>
   codec.decodeClientPacket(version, frame, bodyOffset(frame));
 
-const fullConnect = packet(
-  0x10,
-  str('MQTT'),
-  5,
-  0b1110_1110,
-  u16(30),
-  props(
-    property.sessionExpiry(100),
-    property.receiveMaximum(20),
-    property.maximumPacketSize(1000),
-    property.topicAliasMaximum(5),
-    property.requestResponseInformation(1),
-    property.requestProblemInformation(0),
-    property.authenticationMethod('method'),
-    property.authenticationData(bytes(0, 1)),
-    property.user('a', 'b'),
-  ),
-  str('client'),
-  props(property.user('b', '1'), property.willDelay(7), property.user('10', 'x'), property.user('b', '2')),
-  str('will/topic'),
-  str(bytes(0, 0xff)),
-  str('user'),
-  str(bytes(1, 0)),
-);
 const subscribe5 = packet(
   0x82,
   u16(0xabcd),
@@ -46,93 +23,6 @@ const subscribe4 = packet(0x82, u16(3), str('a'), 2, str('b#'), 0);
 const unsubscribe5 = packet(0xa2, u16(4), props(), str('a'), str('b'));
 const disconnect5 = packet(0xe0, 4, props(property.sessionExpiry(0), property.reasonString('r')));
 const auth5 = packet(0xf0, 0x19, props(property.authenticationMethod('m'), property.authenticationData('d')));
-
-describe('decodeConnect', () => {
-  test('reads every field of MQTT 5', () => {
-    assert.deepEqual(decodeConnect(fullConnect), {
-      cmd: 'connect',
-      version: 5,
-      clientId: 'client',
-      cleanStart: true,
-      keepAliveSeconds: 30,
-      username: 'user',
-      password: bytes(1, 0),
-      will: {
-        topic: 'will/topic',
-        payload: bytes(0, 0xff),
-        qos: 1,
-        retain: true,
-        delaySeconds: 7,
-        // [MQTT5 3.1.3-10]
-        properties: bytes(property.user('b', '1'), property.user('10', 'x'), property.user('b', '2')),
-      },
-      sessionExpirySeconds: 100,
-      receiveMaximum: 20,
-      maximumPacketSize: 1000,
-      topicAliasMaximum: 5,
-      requestResponseInformation: true,
-      requestProblemInformation: false,
-      authenticationMethod: 'method',
-      authenticationData: bytes(0, 1),
-    });
-  });
-
-  test('[MQTT5 §3.1.2.11] absent properties get the defaults of the specification', () => {
-    const expected = {
-      cmd: 'connect',
-      version: 5,
-      clientId: '',
-      cleanStart: false,
-      keepAliveSeconds: 0,
-      username: undefined,
-      password: undefined,
-      will: undefined,
-      sessionExpirySeconds: 0,
-      receiveMaximum: 65_535,
-      maximumPacketSize: Number.POSITIVE_INFINITY,
-      topicAliasMaximum: 0,
-      requestResponseInformation: false,
-      requestProblemInformation: true,
-      authenticationMethod: undefined,
-      authenticationData: undefined,
-    };
-    assert.deepEqual(decodeConnect(packet(0x10, str('MQTT'), 5, 0, u16(0), props(), str(''))), expected);
-  });
-
-  test('[MQTT311 3.1.2-5] [MQTT311 3.1.2-6] a session of MQTT 3.x ends with the connection or never', () => {
-    const connect = (name: string, level: number, flags: number) =>
-      decodeConnect(packet(0x10, str(name), level, flags, u16(1), str('id')));
-    assert.equal(connect('MQTT', 4, 2).sessionExpirySeconds, 0);
-    assert.equal(connect('MQTT', 4, 0).sessionExpirySeconds, 0xffffffff);
-    assert.equal(connect('MQIsdp', 3, 0).sessionExpirySeconds, 0xffffffff);
-    assert.equal(connect('MQIsdp', 3, 0).version, 3);
-  });
-
-  test('[MQTT5 1.5.4-3] [MQTT311 1.5.3-3] U+FEFF is kept in client id, user name and will topic', () => {
-    const bom = '\ufeffx';
-    const frame = packet(0x10, str('MQTT'), 4, 0x86, u16(1), str(bom), str(bom), str(''), str(bom));
-    const { clientId, username, will } = decodeConnect(frame);
-    assert.deepEqual([clientId, username, will?.topic], [bom, bom, bom]);
-    assert.equal(will?.payload.length, 0);
-  });
-
-  test('[MQTT5 §3.1.2.9] a password alone is read', () => {
-    const frame = packet(0x10, str('MQTT'), 5, 0x42, u16(1), props(), str('id'), str('secret'));
-    assert.deepEqual(decodeConnect(frame).password, Buffer.from('secret'));
-  });
-
-  test('nothing decoded shares memory with the frame', () => {
-    const frame = Buffer.from(fullConnect);
-    const decoded = decodeConnect(frame);
-    frame.fill(0x2a);
-    assert.deepEqual(decoded, decodeConnect(fullConnect));
-  });
-
-  test('[MQTT5 3.1.0-1] [MQTT311 3.1.0-1] another packet first is refused', () => {
-    assert.throws(() => decodeConnect(packet(0xc0)), refusal(0x82));
-    assert.throws(() => decodeConnect(Buffer.from('GET / HTTP/1.1\r\n')), refusal(0x82));
-  });
-});
 
 describe('decodeClientPacket', () => {
   test('SUBSCRIBE of MQTT 5', () => {
@@ -400,7 +290,7 @@ describe('arbitrary input', () => {
     fc.assert(
       fc.property(versions, fc.uint8Array({ maxLength: 80 }), fc.nat(6), (version, data, offset) => {
         survives(() => codec.decodeClientPacket(version, Buffer.from(data), offset));
-        survives(() => codec.decodeConnect(Buffer.from(data), offset));
+        survives(() => connect.decodeConnect(Buffer.from(data), offset));
       }),
       runs,
     );
