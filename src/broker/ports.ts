@@ -65,13 +65,20 @@ export interface Claim {
   release(): void;
 }
 
+export interface Claimed<Found> {
+  readonly claim: Claim;
+  /** What was looked for. Whoever does not want it need not handle that it rejects. */
+  readonly found: Promise<Found>;
+}
+
 /** Exactly one live connection per client id over all nodes. */
 export interface Cluster {
   /**
    * Takes the client id over from whoever holds it and resolves once the other connection is closed and its session is
    * written, or nobody has it. `yielded` is called when a later claim wins; it closes the connection and resolves when that is done.
+   * `look` asks the cluster what it has of the client; `found` is what that answers when nobody else has the client any more.
    */
-  claim(clientId: string, yielded: () => Promise<void>): Promise<Claim>;
+  claim<Found>(clientId: string, yielded: () => Promise<void>, look: () => Promise<Found>): Promise<Claimed<Found>>;
   close(): Promise<void>;
 }
 

@@ -4,16 +4,19 @@
  * method has proved who it is before the first of these (authenticate.ts).
  */
 import { randomUUID } from 'node:crypto';
-import type { Claim } from '../broker/ports.ts';
+import type { Claim, Claimed, StoredSession } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import { UnsupportedVersionError } from '../mqtt/connect.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason, RedirectError } from '../mqtt/reason.ts';
+import type { OpenedSession, OpenRequest } from '../session/opening.ts';
 import type { Session } from '../session/session.ts';
-import type { OpenedSession } from '../session/sessions.ts';
 import { acceptWill } from '../session/will.ts';
 import { announced, responseInformationFor } from './capabilities.ts';
 import type { Connection } from './connection.ts';
+
+/** Of a node without sessions. */
+const nothingStored: Promise<StoredSession> = Promise.resolve({ record: undefined, revision: 0 });
 
 /** Works a CONNECT through; rejects with an MqttError for a refusal. */
 export async function acceptConnect(connection: Connection, packet: ConnectPacket): Promise<void> {
@@ -25,20 +28,26 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   checkConnackFits(connection, packet, clientId);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) node.sessions?.wills.check(will);
-  const claim = await node.cluster.claim(clientId, () => connection.takenOver());
+  const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
+  const claimed = await node.cluster.claim(clientId, () => connection.takenOver(), look);
   connection.will = will;
-  const accepting = accept(connection, packet, clientId, claim);
+  const accepting = accept(connection, packet, clientId, claimed);
   // Who takes the client over from here on waits until what this connection has opened is given back.
   connection.ended = accepting.catch(() => {});
   return accepting;
 }
 
 /** The client id is ours: its session, then CONNACK. What was opened is given back when the connection does not live to see it. */
-async function accept(connection: Connection, packet: ConnectPacket, clientId: string, claim: Claim): Promise<void> {
+async function accept(
+  connection: Connection,
+  packet: ConnectPacket,
+  clientId: string,
+  { claim, found }: Claimed<StoredSession>,
+): Promise<void> {
   let opened: OpenedSession | undefined;
   let isStored = false;
   try {
-    if (!connection.isClosed) opened = await openSession(connection, packet, clientId);
+    if (!connection.isClosed) opened = await openSession(connection, packet, clientId, found);
     if (!connection.isClosed && opened !== undefined) await storeWill(connection, packet, clientId, opened);
     isStored = true;
     if (!connection.isClosed) return finishConnect(connection, packet, { clientId, claim, opened });
@@ -108,9 +117,10 @@ function openSession(
   connection: Connection,
   packet: ConnectPacket,
   clientId: string,
+  found: Promise<StoredSession>,
 ): Promise<OpenedSession> | undefined {
   const { cleanStart, receiveMaximum, version } = packet;
-  return connection.node.sessions?.open({
+  const request: OpenRequest = {
     clientId,
     version,
     cleanStart,
@@ -121,7 +131,8 @@ function openSession(
     fenced: () => connection.fenced(),
     retainedRead: (text) => connection.subscriptions.note(text, undefined),
     isGone: () => connection.isClosed,
-  });
+  };
+  return connection.node.sessions?.open(request, found);
 }
 
 /** MQTT5 section 3.2.2.3.2 */

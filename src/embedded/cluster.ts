@@ -2,7 +2,7 @@
  * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
  * everyone before it has yielded, those included that were themselves still waiting.
  */
-import type { Claim, Cluster } from '../broker/ports.ts';
+import type { Claimed, Cluster } from '../broker/ports.ts';
 
 interface Holder {
   readonly yielded: () => Promise<void>;
@@ -14,7 +14,11 @@ interface Holder {
 export class EmbeddedCluster implements Cluster {
   readonly #holders = new Map<string, Holder>();
 
-  async claim(clientId: string, yielded: () => Promise<void>): Promise<Claim> {
+  async claim<Found>(
+    clientId: string,
+    yielded: () => Promise<void>,
+    look: () => Promise<Found>,
+  ): Promise<Claimed<Found>> {
     const previous = this.#holders.get(clientId);
     const holder: Holder = { yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
@@ -28,13 +32,17 @@ export class EmbeddedCluster implements Cluster {
       release();
       throw cause;
     }
-    return { release };
+    const found = look();
+    found.catch(nothing);
+    return { claim: { release }, found };
   }
 
   async close(): Promise<void> {
     this.#holders.clear();
   }
 }
+
+function nothing(): void {}
 
 async function clear(previous: Holder | undefined): Promise<void> {
   if (previous !== undefined) await Promise.all([previous.cleared, previous.yielded()]);

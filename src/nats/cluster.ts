@@ -4,9 +4,9 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
-import type { Claim, ClaimStamp, Cluster } from '../broker/ports.ts';
+import type { Claimed, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
-import { wired } from './raw-message.ts';
+import { isNoResponders, wired } from './raw-message.ts';
 import { clientKey } from './session-store.ts';
 
 /** Control subjects: this and a hash of the client id. */
@@ -36,10 +36,20 @@ interface Held {
   isRaised: boolean;
 }
 
+/** `isAlone`: nobody listens on the subject of the client, and so it was when the question came. */
+type Settle = (isAlone: boolean) => void;
+
 interface Question {
   readonly held: Held;
   readonly deadline: number;
-  readonly settle: () => void;
+  readonly settle: Settle;
+}
+
+interface Arrived {
+  readonly held: Held;
+  readonly settle: Settle;
+  /** Called right behind the question. */
+  readonly asked: () => void;
 }
 
 export interface NatsClusterOptions {
@@ -66,7 +76,7 @@ export class NatsCluster implements Cluster {
   #serial = 0;
   #nextQuestion = 1;
   /** Claims that NATS has not heard of yet, and how many of the last batch are unanswered. */
-  #arrived: Array<{ held: Held; settle: () => void }> = [];
+  #arrived: Arrived[] = [];
   #lastBatch = { unanswered: 0 };
   /** Claims to be asked again: those of this sweep, those of the last, and after a reconnect all. */
   #fresh: Held[] = [];
@@ -85,18 +95,25 @@ export class NatsCluster implements Cluster {
     this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
   }
 
-  async claim(clientId: string, yielded: () => Promise<void>): Promise<Claim> {
+  /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
+  async claim<Found>(
+    clientId: string,
+    yielded: () => Promise<void>,
+    look: () => Promise<Found>,
+  ): Promise<Claimed<Found>> {
     const previous = this.#held.get(clientId);
     const held = this.#hold(clientId, yielded, previous);
     if (previous !== undefined) await previous.yielded();
     // A client that moves from one connection of this node to another is nowhere else.
-    if (previous?.isSettled !== true) await new Promise<void>((settle) => this.#arrive(held, settle));
+    const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
+    const found = early?.found ?? look();
+    found.catch(nothing);
     // Whose place was taken meanwhile has not been heard, or no longer speaks for the client: its successor asks for itself.
-    if (this.#held.get(clientId) !== held) return { release: nothing };
+    if (this.#held.get(clientId) !== held) return { claim: { release: nothing }, found };
     held.isSettled = true;
     // With routes in between, another server may not have known our subscription when it was asked.
     if (this.#connection.info?.cluster !== undefined) this.#fresh.push(held);
-    return { release: () => this.#release(held) };
+    return { claim: { release: () => this.#release(held) }, found };
   }
 
   /** Called when the connection is back: other nodes may have been asked in vain meanwhile. */
@@ -106,7 +123,7 @@ export class NatsCluster implements Cluster {
 
   async close(): Promise<void> {
     this.#stopSweep();
-    for (const { settle } of this.#questions.values()) settle();
+    for (const { settle } of this.#questions.values()) settle(false);
     this.#questions.clear();
     await this.#connection.close();
   }
@@ -122,9 +139,25 @@ export class NatsCluster implements Cluster {
     return held;
   }
 
+  /**
+   * Asks who has the client, and looks right behind that, in the same write. Where nobody listens, whoever had the client has written its
+   * session and left before the question came, so that what was found holds. Undefined: somebody answered, and must be looked behind.
+   */
+  #askFor<Found>(held: Held, look: () => Promise<Found>): Promise<{ found: Promise<Found> } | undefined> {
+    return new Promise((resolve) => {
+      let found: Promise<Found> | undefined;
+      const asked = (): void => {
+        found = look();
+        found.catch(nothing);
+      };
+      const settle = (isAlone: boolean): void => resolve(isAlone && found !== undefined ? { found } : undefined);
+      this.#arrive({ held, settle, asked });
+    });
+  }
+
   /** Claims wait for the answers to the batch before theirs, so that under load NATS gets few large writes; a slow answer holds up nobody. */
-  #arrive(held: Held, settle: () => void): void {
-    this.#arrived.push({ held, settle });
+  #arrive(arrived: Arrived): void {
+    this.#arrived.push(arrived);
     if (this.#arrived.length > 1) return;
     if (this.#isAnswered()) setImmediate(this.#askArrived);
     else setTimeout(this.#askArrived, BATCH_MILLISECONDS);
@@ -136,18 +169,19 @@ export class NatsCluster implements Cluster {
     if (batch.length === 0) return;
     const current = { unanswered: batch.length };
     this.#lastBatch = current;
-    const answered = (settle: () => void): void => {
-      settle();
+    const answered = (settle: Settle, isAlone: boolean): void => {
+      settle(isAlone);
       current.unanswered--;
       if (this.#isAnswered() && this.#arrived.length > 0) setImmediate(this.#askArrived);
     };
-    for (const { held, settle } of batch) {
+    for (const { asked, held, settle } of batch) {
       if (this.#held.get(held.clientId) !== held || this.#connection.isClosed()) {
-        answered(settle);
+        answered(settle, false);
         continue;
       }
       held.subscription ??= this.#listen(held.clientId, held.subject);
-      this.#ask(held, () => answered(settle));
+      this.#ask(held, (isAlone) => answered(settle, isAlone));
+      asked();
     }
   };
 
@@ -195,7 +229,7 @@ export class NatsCluster implements Cluster {
     return ended;
   }
 
-  #ask(held: Held, settle: () => void): void {
+  #ask(held: Held, settle: Settle): void {
     const number = this.#nextQuestion++;
     this.#questions.set(number, { held, settle, deadline: this.#clock.now() + ANSWER_MILLISECONDS });
     if (this.#connection.isClosed()) return;
@@ -226,24 +260,27 @@ export class NatsCluster implements Cluster {
     });
   }
 
-  /** The other side of a question: it has yielded, does not exist (no responders: empty), or names its later stamp. */
+  /** The other side of a question: it has yielded, does not exist (no responders), or names its later stamp. */
   #answered(number: number, message: Msg): void {
     const question = this.#questions.get(number);
     if (question === undefined) return;
     this.#questions.delete(number);
     const { held, settle } = question;
-    if (this.#held.get(held.clientId) === held && message.string() === GONE) return this.#ask(held, settle);
-    const theirs = message.data.length === 0 ? undefined : decodeStamp(message.data);
+    if (message.data.length === 0) return settle(isNoResponders(message));
+    // Whoever answers has written the session before it, and after what was found meanwhile.
+    const late = (): void => settle(false);
+    if (this.#held.get(held.clientId) === held && message.string() === GONE) return this.#ask(held, late);
+    const theirs = decodeStamp(message.data);
     if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
-      return settle();
+      return late();
     if (held.isSettled || held.isRaised) {
       void this.#yield(held);
-      return settle();
+      return late();
     }
     // The client stands here now, so its other connection is the older one, whatever that node's clock says. Once.
     held.isRaised = true;
     held.stamp = { ...held.stamp, connectedAt: theirs.connectedAt + 1 };
-    this.#ask(held, settle);
+    this.#ask(held, late);
   }
 
   #sweep(): void {
@@ -252,7 +289,7 @@ export class NatsCluster implements Cluster {
     for (const [number, question] of this.#questions) {
       if (question.deadline > now) break;
       this.#questions.delete(number);
-      question.settle();
+      question.settle(false);
     }
     for (const held of this.#due.splice(0, CLAIMS_PER_SWEEP)) {
       if (this.#held.get(held.clientId) === held) this.#ask(held, nothing);

@@ -4,7 +4,7 @@
  */
 import { createInbox, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
 import type { CancelTimer, Clock } from '../clock.ts';
-import { headerBlock, wired } from './raw-message.ts';
+import { isNoResponders, wired } from './raw-message.ts';
 
 /** Nobody answered, or nobody could: asking again may help. */
 export class UnavailableError extends Error {
@@ -170,7 +170,7 @@ export class Requests {
   #answered(number: number, message: Msg): void {
     const question = this.#questions.get(number);
     if (question === undefined) return;
-    if (message.data.length === 0 && headerBlock(message).startsWith('NATS/1.0 503')) {
+    if (isNoResponders(message)) {
       this.#questions.delete(number);
       return question.failed(new UnavailableError(`nobody answers ${question.subject}`));
     }

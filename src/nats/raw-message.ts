@@ -7,6 +7,11 @@ export function headerBlock(message: Msg): string {
   return wired(message).headerBlock;
 }
 
+/** Nobody listens on the subject of the question. */
+export function isNoResponders(message: Msg): boolean {
+  return message.data.length === 0 && headerBlock(message).startsWith('NATS/1.0 503');
+}
+
 /** What the callbacks of a subscription get, whose type is the library's. */
 export function wired(message: Msg): WireMessage {
   return message as WireMessage; // all connections are made by connectWired

@@ -4,7 +4,7 @@
  * has its CONNACK.
  */
 import { randomBytes } from 'node:crypto';
-import type { MessageLog, NodeLease, SessionStore } from '../broker/ports.ts';
+import type { MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { fitRecord, stateFor } from './fit-record.ts';
@@ -81,23 +81,17 @@ export class Opening {
 
   /**
    * The session of a client that connects, in the order that CONNECT needs: what there was, the decision of Clean Start, and the
-   * record with this node as its owner, stored. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6]
+   * record with this node as its owner, stored. `found` is what the store has of the client since nobody else has it. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] [MQTT5 3.1.2-6] [MQTT311 3.1.2-4] [MQTT311 3.1.2-6]
    */
-  async open(request: OpenRequest): Promise<OpenedSession> {
-    for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
-      const opened = await this.#tryOnce(request, await this.#look(request));
+  async open(request: OpenRequest, found: Promise<StoredSession>): Promise<OpenedSession> {
+    let stored = await found;
+    for (let attempt = 1; ; attempt++) {
+      const opened = await this.#tryOnce(request, look(request, stored));
       if (opened !== undefined) return opened;
+      if (attempt === CLAIM_ATTEMPTS) break;
+      stored = await this.#options.store.load(request.clientId);
     }
     throw new Error('the session changes its owner all the time');
-  }
-
-  async #look({ cleanStart, clientId, isGone }: OpenRequest): Promise<Before> {
-    const { record, revision } = await this.#options.store.load(clientId);
-    if (isGone()) throw new Error('the connection has ended');
-    const found = record === undefined ? undefined : decodeRecord(record);
-    // One without expiry has ended with its connection, and was left by a node that died.
-    const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
-    return { revision, found, previous };
   }
 
   /** Undefined, here and below: somebody else wrote first. */
@@ -183,6 +177,14 @@ export class Opening {
     if (hasWill) owners.add(this.#options.wills.owner);
     return [...owners].slice(-MAXIMUM_WILLS);
   }
+}
+
+function look({ cleanStart, isGone }: OpenRequest, { record, revision }: StoredSession): Before {
+  if (isGone()) throw new Error('the connection has ended');
+  const found = record === undefined ? undefined : decodeRecord(record);
+  // One without expiry has ended with its connection, and was left by a node that died.
+  const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
+  return { revision, found, previous };
 }
 
 export function newUid(): string {

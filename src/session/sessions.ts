@@ -2,7 +2,7 @@
  * The sessions of the clients that are connected to this node: opened or begun at CONNECT, written about once a second while they move,
  * and handed back to the store when the connection ends.
  */
-import type { GroupLog, MessageLog, NodeLease, RetainedStore, SessionStore } from '../broker/ports.ts';
+import type { GroupLog, MessageLog, NodeLease, RetainedStore, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { Feeds } from './feeds.ts';
@@ -108,9 +108,14 @@ export class Sessions {
     return this.#options.store.maximumBytes() / 2;
   }
 
+  /** What is stored of a client. */
+  look(clientId: string): Promise<StoredSession> {
+    return this.#options.store.load(clientId);
+  }
+
   /** The session of a client that connects. */
-  open(request: OpenRequest): Promise<OpenedSession> {
-    return this.#opening.open(request);
+  open(request: OpenRequest, found: Promise<StoredSession>): Promise<OpenedSession> {
+    return this.#opening.open(request, found);
   }
 
   /** A session that ends with its connection: all in memory. */

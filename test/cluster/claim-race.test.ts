@@ -30,6 +30,8 @@ after(async () => {
   await nats.stop();
 });
 
+async function nothing(): Promise<void> {}
+
 /** Resolves after so many turns of the event loop: claims meet in another state each time. */
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
@@ -39,7 +41,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
   for (let round = 0; round < ROUNDS; round++) {
     const alive = new Set<number>();
     // The client has just left another node, which still listens for a while.
-    (await nodes[2]?.claim(`race-${round}`, async () => {}))?.release();
+    (await nodes[2]?.claim(`race-${round}`, async () => {}, nothing))?.claim.release();
     const claim = async (index: number): Promise<Claim> => {
       await turns(((round >> index) & 3) * index);
       alive.add(index);
@@ -49,7 +51,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
       };
       const node = nodes[index % 2];
       assert.ok(node !== undefined);
-      return node.claim(`race-${round}`, yielded);
+      return (await node.claim(`race-${round}`, yielded, nothing)).claim;
     };
     const claims = await Promise.all(Array.from({ length: CLAIMS }, (_, index) => claim(index)));
     await poll(async () => alive.size <= 1, {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import type { Claim } from '../../../src/broker/ports.ts';
 import { EmbeddedCluster } from '../../../src/embedded/cluster.ts';
 
 /** A connection that takes as long to close as the test wants. */
@@ -25,34 +26,39 @@ async function isResolved(promise: Promise<unknown>): Promise<boolean> {
   return Promise.race([promise.then(() => true), turn(false)]);
 }
 
+/** A claim of the client `a`, or of another one. */
+async function claim(cluster: EmbeddedCluster, yielded: () => Promise<void>, clientId = 'a'): Promise<Claim> {
+  return (await cluster.claim(clientId, yielded, async () => undefined)).claim;
+}
+
 describe('embedded cluster', () => {
   test('a claim on a client that nobody has resolves at once; a released one is nobody’s', async () => {
     const cluster = new EmbeddedCluster();
     const first = connection();
-    (await cluster.claim('a', first.yielded)).release();
-    assert.ok(await isResolved(cluster.claim('a', connection().yielded)));
-    assert.ok(await isResolved(cluster.claim('b', connection().yielded)));
+    (await claim(cluster, first.yielded)).release();
+    assert.ok(await isResolved(claim(cluster, connection().yielded)));
+    assert.ok(await isResolved(claim(cluster, connection().yielded, 'b')));
     assert.equal(first.state.timesAsked, 0);
   });
 
   test('a claim waits until the holder has let go, and asks it once', async () => {
     const cluster = new EmbeddedCluster();
     const first = connection();
-    await cluster.claim('a', first.yielded);
-    const claim = cluster.claim('a', connection().yielded);
+    await claim(cluster, first.yielded);
+    const later = claim(cluster, connection().yielded);
     assert.equal(first.state.timesAsked, 1);
-    assert.equal(await isResolved(claim), false);
+    assert.equal(await isResolved(later), false);
     first.close();
-    assert.ok(await isResolved(claim));
+    assert.ok(await isResolved(later));
     assert.equal(first.state.timesAsked, 1);
   });
 
   test('a claim that overtakes a waiting one waits for both, in whatever order they end', async () => {
     const cluster = new EmbeddedCluster();
     const [first, second, third] = [connection(), connection(), connection()];
-    await cluster.claim('a', first.yielded);
-    const secondClaim = cluster.claim('a', second.yielded);
-    const thirdClaim = cluster.claim('a', third.yielded);
+    await claim(cluster, first.yielded);
+    const secondClaim = claim(cluster, second.yielded);
+    const thirdClaim = claim(cluster, third.yielded);
     assert.deepEqual([first.state.timesAsked, second.state.timesAsked], [1, 1]);
     second.close();
     assert.equal(await isResolved(thirdClaim), false);
@@ -64,23 +70,23 @@ describe('embedded cluster', () => {
   test('releasing a claim that was overtaken leaves the later one in place', async () => {
     const cluster = new EmbeddedCluster();
     const [first, second, third] = [connection(), connection(), connection()];
-    const firstClaim = await cluster.claim('a', first.yielded);
+    const firstClaim = await claim(cluster, first.yielded);
     first.close();
-    await cluster.claim('a', second.yielded);
+    await claim(cluster, second.yielded);
     firstClaim.release();
     second.close();
-    await cluster.claim('a', third.yielded);
+    await claim(cluster, third.yielded);
     assert.equal(second.state.timesAsked, 1);
   });
 
   test('a holder that fails to let go fails the claim, and the client can be claimed again', async () => {
     const cluster = new EmbeddedCluster();
     const [first, second] = [connection(), connection()];
-    await cluster.claim('a', first.yielded);
-    const claim = cluster.claim('a', second.yielded);
+    await claim(cluster, first.yielded);
+    const later = claim(cluster, second.yielded);
     first.fail(new Error('not closed'));
-    await assert.rejects(claim, /not closed/);
-    assert.ok(await isResolved(cluster.claim('a', connection().yielded)));
+    await assert.rejects(later, /not closed/);
+    assert.ok(await isResolved(claim(cluster, connection().yielded)));
     assert.equal(second.state.timesAsked, 0);
   });
 });
