@@ -10,7 +10,8 @@ import { parse, YAMLParseError } from 'yaml';
 import { type Config, ConfigError } from './config.ts';
 import { findConflicts } from './conflicts.ts';
 import { FormatError } from './formats.ts';
-import { type Option, schema } from './schema.ts';
+import type { Option } from './options/option.ts';
+import { schema } from './schema.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,7 +1,8 @@
 /** The options as documentation: the table of docs/configuration.md, config/default.yaml, and the text of `--help`. */
 import { stringify } from 'yaml';
 import type { Config } from './config.ts';
-import { type Option, schema } from './schema.ts';
+import type { Option } from './options/option.ts';
+import { schema } from './schema.ts';
 
 /** Stands for a secret that is set. */
 const REDACTED = '[redacted]';

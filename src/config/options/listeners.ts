@@ -1,0 +1,38 @@
+/** Options of what clients and operators connect to. */
+import { file, port, text, urlPath } from '../formats.ts';
+import { type Option, option } from './option.ts';
+
+export const listeners: readonly Option[] = [
+  option(
+    'mqtt.tcp.host',
+    'MQTT_TCP_HOST',
+    text('a host name or address', /^\S+$/),
+    '0.0.0.0',
+    'Address that all MQTT listeners bind to.',
+  ),
+  option('mqtt.tcp.port', 'MQTT_TCP_PORT', port, 1883, 'MQTT over TCP.'),
+  option('mqtt.tls.port', 'MQTT_TLS_PORT', port, 0, 'MQTT over TLS (8883 by custom).'),
+  option('mqtt.ws.port', 'MQTT_WS_PORT', port, 8083, 'MQTT over WebSocket.'),
+  option('mqtt.ws.path', 'MQTT_WS_PATH', urlPath, '/mqtt', 'Path of WebSocket requests, for both WebSocket listeners.'),
+  option('mqtt.wss.port', 'MQTT_WSS_PORT', port, 0, 'MQTT over WebSocket with TLS (8084 by custom).'),
+];
+
+export const tlsAndHttp: readonly Option[] = [
+  option('tls.cert', 'TLS_CERT', file, '', 'PEM file with the certificate chain of the TLS listeners.'),
+  option('tls.key', 'TLS_KEY', file, '', 'PEM file with the private key of the TLS listeners.'),
+  option(
+    'tls.ca',
+    'TLS_CA',
+    file,
+    '',
+    'PEM file with the authorities of client certificates; set = clients must show one.',
+  ),
+  option(
+    'http.host',
+    'HTTP_HOST',
+    text('a host name or address', /^\S+$/),
+    '0.0.0.0',
+    'Address of /healthz, /readyz and /metrics.',
+  ),
+  option('http.port', 'HTTP_PORT', port, 11883, 'Port of /healthz, /readyz and /metrics.'),
+];
