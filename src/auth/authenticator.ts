@@ -1,14 +1,16 @@
 /**
- * Who a client is: the contract between connection/authenticate.ts, which carries AUTH packets (MQTT 5 section 4.12), and whatever
- * decides. server.ts builds one authenticator for the node; several can be joined behind the same contract, the first one that
- * knows a method begins it. What an exchange sees and says is secret: nobody logs it.
+ * Who a client is: the contract between the connection, which has what CONNECT says and carries AUTH packets (MQTT 5 section 4.12), and
+ * whatever decides. server.ts builds one authenticator for the node. What is seen and said here is secret: nobody logs it.
  */
-import type { ReasonCode } from '../mqtt/reason.ts';
+import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { Reason, type ReasonCode } from '../mqtt/reason.ts';
+import type { Peer } from '../transport/listener.ts';
+import { anonymous, type Identity } from './identity.ts';
 
 /** Decides who may connect. */
 export interface Authenticator {
-  /** Whether a client that names no method is refused. */
-  readonly requiresMethod: boolean;
+  /** Decides on a client that names no method; one without credentials is asked for too. A rejection is a fault of ours, never a denial. */
+  authenticate(client: ConnectingClient, credentials: Credentials): Decision | Promise<Decision>;
   /** Begins an exchange by the method of this name; undefined: there is none. */
   begin(method: string, client: ConnectingClient): Exchange | undefined;
 }
@@ -17,7 +19,18 @@ export interface Authenticator {
 export interface ConnectingClient {
   /** As in CONNECT: empty when the client wants one assigned. */
   readonly clientId: string;
+  readonly version: ProtocolVersion;
+  /** Asks the kernel. */
+  readonly peer: () => Peer;
 }
+
+/** What CONNECT says. Not kept for longer than the decision takes. */
+export interface Credentials {
+  readonly username: string | undefined;
+  readonly password: Buffer | undefined;
+}
+
+export type Decision = { readonly kind: 'accepted'; readonly identity: Identity } | Refusal;
 
 /** One run of a method. It is dropped, without a word, when the client goes away or is refused. */
 export interface Exchange {
@@ -31,7 +44,7 @@ export interface Exchange {
 /** How an exchange goes on. */
 export type Verdict =
   | { readonly kind: 'continue'; readonly data: Buffer }
-  | { readonly kind: 'success'; readonly username: string; readonly data: Buffer | undefined }
+  | { readonly kind: 'success'; readonly identity: Identity; readonly data: Buffer | undefined }
   | Refusal;
 
 /** `text` is told to the client: it says no more than the client may know. */
@@ -41,5 +54,12 @@ export interface Refusal {
   readonly text: string;
 }
 
-/** Knows no method and asks for none. */
-export const noAuthenticator: Authenticator = { requiresMethod: false, begin: () => undefined };
+const anybody: Decision = { kind: 'accepted', identity: anonymous };
+
+/** Knows no method and lets everybody in. */
+export const noAuthenticator: Authenticator = { authenticate: () => anybody, begin: () => undefined };
+
+/** [MQTT5 3.1.4-2] [MQTT311 3.1.4-2] */
+export function notAuthorized(text: string): Refusal {
+  return { kind: 'refused', reason: Reason.notAuthorized, text };
+}

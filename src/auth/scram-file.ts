@@ -2,14 +2,10 @@
  * The file with the users of SCRAM: read at the start, which a bad line stops, and again when it has changed; then bad content leaves
  * the users as they were. server.ts opens it.
  */
-import { readFileSync, statSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
 import type { CancelTimer, Clock } from '../clock.ts';
+import { watchFile } from '../watched-file.ts';
 import { parseUserLine, type ScramCredentials, ScramError } from './scram-credentials.ts';
 import { ScramUsers } from './scram-users.ts';
-
-/** Looked at, not watched: works on network file systems and with files that are replaced through links. */
-const LOOK_MILLISECONDS = 1_000;
 
 export interface ScramFileOptions {
   readonly path: string;
@@ -28,33 +24,14 @@ export interface ScramFile {
 
 /** @throws ScramError that names the file and the line */
 export function openScramFile({ changed, clock, path, refused }: ScramFileOptions): ScramFile {
-  // Before it is read: what changes meanwhile is seen at the next look.
-  let seen = stampNow(path);
-  const users = new ScramUsers(parseUsers(readNow(path), path));
-  let isLooking = false;
-  /** What could not be read: tried again at every look, told once. */
-  let unread = '';
-  const look = async (): Promise<void> => {
-    const stamp = await stampOf(path);
-    if (stamp === seen) return;
-    const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-      if (stamp === unread) return undefined;
-      unread = stamp;
-      throw new ScramError(`auth.scram.file ${path} cannot be read.`, { cause });
-    });
-    if (text === undefined) return;
-    [seen, unread] = [stamp, ''];
-    users.replace(parseUsers(text, path));
-    changed();
-  };
-  const close: CancelTimer = clock.every(LOOK_MILLISECONDS, () => {
-    if (isLooking) return;
-    isLooking = true;
-    look()
-      .catch(refused)
-      .finally(() => {
-        isLooking = false;
-      });
+  const users = new ScramUsers(new Map());
+  const close: CancelTimer = watchFile({
+    path,
+    clock,
+    use: (text) => users.replace(parseUsers(text, path)),
+    unreadable: (cause) => new ScramError(`auth.scram.file ${path} cannot be read.`, { cause }),
+    changed,
+    refused,
   });
   return { users, close };
 }
@@ -74,33 +51,4 @@ export function parseUsers(text: string, path: string): Map<string, ScramCredent
     }
   }
   return users;
-}
-
-function readNow(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new ScramError(`auth.scram.file ${path} cannot be read.`, { cause });
-  }
-}
-
-interface Stamped {
-  readonly ino: bigint;
-  /** Moves with the content, whatever the time of modification is set to, and with the rights to read it. */
-  readonly ctimeNs: bigint;
-  readonly size: bigint;
-}
-
-function stampText({ ctimeNs, ino, size }: Stamped): string {
-  return `${ino}:${ctimeNs}:${size}`;
-}
-
-function stampNow(path: string): string {
-  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return found === undefined ? 'missing' : stampText(found);
-}
-
-/** Reading a file that is not there any more says what is wrong with it. */
-async function stampOf(path: string): Promise<string> {
-  return stat(path, { bigint: true }).then(stampText, () => 'missing');
 }

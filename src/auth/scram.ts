@@ -5,7 +5,15 @@
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { Reason, type ReasonCode } from '../mqtt/reason.ts';
-import type { Authenticator, Exchange, Refusal, Verdict } from './authenticator.ts';
+import {
+  type Authenticator,
+  type Exchange,
+  noAuthenticator,
+  notAuthorized,
+  type Refusal,
+  type Verdict,
+} from './authenticator.ts';
+import { userNamed } from './identity.ts';
 import { saslprep } from './saslprep.ts';
 import { decodeBase64, hmac, type ScramCredentials, sha256 } from './scram-credentials.ts';
 import type { ScramUsers } from './scram-users.ts';
@@ -17,6 +25,7 @@ const MAXIMUM_MESSAGE_BYTES = 4096;
 
 export interface ScramOptions {
   readonly users: ScramUsers;
+  /** Whether a client that names no method is refused. */
   readonly requiresMethod: boolean;
   /** Our part of the nonce; default: fresh random bytes. */
   readonly nonce?: () => string;
@@ -25,7 +34,10 @@ export interface ScramOptions {
 /** An authenticator with the one method. */
 export function scramAuthenticator({ nonce = randomNonce, requiresMethod, users }: ScramOptions): Authenticator {
   return {
-    requiresMethod,
+    authenticate: (client, credentials) =>
+      requiresMethod
+        ? notAuthorized('an authentication method is needed')
+        : noAuthenticator.authenticate(client, credentials),
     begin: (method) => (method === METHOD ? new ScramExchange(users, nonce) : undefined),
   };
 }
@@ -92,7 +104,7 @@ class ScramExchange implements Exchange {
     const isProved = provesKey(message.proof, credentials.storedKey, authMessage);
     if (!isSound || !isProved) return refuse(Reason.notAuthorized, 'authentication failed');
     const signature = hmac(credentials.serverKey, authMessage).toString('base64');
-    return { kind: 'success', username: name, data: Buffer.from(`v=${signature}`) };
+    return { kind: 'success', identity: userNamed(name), data: Buffer.from(`v=${signature}`) };
   }
 }
 

@@ -3,7 +3,8 @@
  * CONNACK and again whenever the connected client asks for it. Made by dispatch.ts for a CONNECT with an authentication method. One
  * exchange at a time, in strict turns; what is said in it is never logged.
  */
-import type { Exchange, Verdict } from '../auth/authenticator.ts';
+import type { ConnectingClient, Exchange, Verdict } from '../auth/authenticator.ts';
+import type { Identity } from '../auth/identity.ts';
 import { encodeAuth } from '../mqtt/codec.ts';
 import type { AuthPacket } from '../mqtt/packet.ts';
 import { AuthReason, type AuthReasonCode, MqttError, protocolError, Reason } from '../mqtt/reason.ts';
@@ -23,9 +24,9 @@ type Success = Extract<Verdict, { kind: 'success' }>;
 export class Authentication {
   readonly #connection: Connection;
   readonly #method: string;
-  readonly #clientId: string;
-  /** Who the client has proved to be. */
-  #username: string | undefined;
+  readonly #client: ConnectingClient;
+  /** Who the client has proved to be, the first time. */
+  #identity: Identity | undefined;
   /** Under way. */
   #exchange: Exchange | undefined;
   #succeeded: (success: Success) => void = nothing;
@@ -33,10 +34,10 @@ export class Authentication {
   #steps = 0;
   #finalData: Buffer | undefined;
 
-  constructor(connection: Connection, method: string, clientId: string) {
+  constructor(connection: Connection, method: string, client: ConnectingClient) {
     this.#connection = connection;
     this.#method = method;
-    this.#clientId = clientId;
+    this.#client = client;
   }
 
   /** [MQTT5 4.12.0-5] */
@@ -46,11 +47,11 @@ export class Authentication {
   }
 
   /** CONNECT has named the method. @throws MqttError 0x8C when there is none of that name [MQTT5 4.12.0-1] */
-  begin(data: Buffer | undefined, accept: () => void): void {
-    this.#start(data, ({ data: finalData, username }) => {
-      this.#username = username;
+  begin(data: Buffer | undefined, accept: (identity: Identity) => void): void {
+    this.#start(data, ({ data: finalData, identity }) => {
+      this.#identity = identity;
       this.#finalData = finalData;
-      accept();
+      accept(identity);
     });
   }
 
@@ -72,15 +73,17 @@ export class Authentication {
   #again(data: Buffer | undefined): void {
     if (this.#connection.client === undefined) throw protocolError('re-authentication before CONNACK');
     if (this.#exchange !== undefined) throw protocolError('re-authentication during another one');
-    this.#start(data, ({ data: finalData, username }) => {
+    this.#start(data, ({ data: finalData, identity }) => {
       // Its session, its subscriptions and its will are those of the first one.
-      if (username !== this.#username) throw new MqttError(Reason.notAuthorized, 're-authentication as somebody else');
+      if (identity.username !== this.#identity?.username)
+        throw new MqttError(Reason.notAuthorized, 're-authentication as somebody else');
+      this.#connection.identity = identity;
       this.#send(AuthReason.success, finalData);
     });
   }
 
   #start(data: Buffer | undefined, succeeded: (success: Success) => void): void {
-    const exchange = this.#connection.node.authenticator.begin(this.#method, { clientId: this.#clientId });
+    const exchange = this.#connection.node.authenticator.begin(this.#method, this.#client);
     if (exchange === undefined) throw new MqttError(Reason.badAuthenticationMethod, 'unknown authentication method');
     this.#exchange = exchange;
     this.#succeeded = succeeded;

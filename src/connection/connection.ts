@@ -4,6 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
+import { anonymous, type Identity } from '../auth/identity.ts';
 import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
 import type { Claim } from '../broker/ports.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
@@ -52,6 +53,8 @@ export class Connection implements TransportEvents, Publishing {
   /** The version that CONNECT names, known before the rest of it was found to be sound. */
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
+  /** Who the client has proved to be. */
+  identity: Identity = anonymous;
   /** Of a client that has named an authentication method in CONNECT. */
   authentication: Authentication | undefined;
   will: Will | undefined;

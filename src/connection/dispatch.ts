@@ -2,6 +2,8 @@
  * Packets other than PUBLISH → what handles them. Rejects what the state of the connection does not allow; throws MqttError
  * for the connection to answer.
  */
+import type { ConnectingClient, Credentials, Decision } from '../auth/authenticator.ts';
+import type { Identity } from '../auth/identity.ts';
 import { decodeClientPacket, pingresp } from '../mqtt/codec.ts';
 import { decodeConnect, requestedPacketSize, requestedVersion } from '../mqtt/connect.ts';
 import { type Framer, paddedLength } from '../mqtt/framing.ts';
@@ -65,18 +67,33 @@ function startConnect(connection: Connection, framer: Framer): void {
   sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
   sender.maximumPacketSize = packet.maximumPacketSize;
   sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
-  const accept = (): void => {
+  // The client id, its session and its will are touched only when it is known who asks for them.
+  const accept = (identity: Identity): void => {
+    connection.identity = identity;
     acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
   };
   connection.beginAccepting();
-  if (packet.authenticationMethod === undefined) {
-    if (node.authenticator.requiresMethod)
-      throw new MqttError(Reason.notAuthorized, 'an authentication method is needed'); // [MQTT5 3.1.4-2] [MQTT311 3.1.4-2]
-    return accept();
-  }
-  // The client id, its session and its will are touched only when it is known who asks for them.
-  connection.authentication = new Authentication(connection, packet.authenticationMethod, packet.clientId);
-  connection.authentication.begin(packet.authenticationData, accept);
+  const { authenticationData, authenticationMethod, clientId, password, username, version } = packet;
+  const client: ConnectingClient = { clientId, version, peer: () => connection.transport.peer };
+  if (authenticationMethod === undefined) return authenticate(connection, client, { username, password }, accept);
+  connection.authentication = new Authentication(connection, authenticationMethod, client);
+  connection.authentication.begin(authenticationData, accept);
+}
+
+/** @throws MqttError for a client that is refused at once */
+function authenticate(
+  connection: Connection,
+  client: ConnectingClient,
+  credentials: Credentials,
+  accept: (identity: Identity) => void,
+): void {
+  const decided = (decision: Decision): void => {
+    if (decision.kind === 'refused') throw new MqttError(decision.reason, decision.text); // [MQTT5 3.1.4-2] [MQTT311 3.1.4-2]
+    if (!connection.isClosed) accept(decision.identity);
+  };
+  const decision = connection.node.authenticator.authenticate(client, credentials);
+  if (decision instanceof Promise) decision.then(decided).catch((error: unknown) => connection.fail(error));
+  else decided(decision);
 }
 
 /** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */

@@ -1,7 +1,7 @@
 /** SCRAM-SHA-256, the server's side: the example of RFC 7677, what is refused and with which code, and what a stranger can learn. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Exchange, Verdict } from '../../../src/auth/authenticator.ts';
+import type { ConnectingClient, Exchange, Verdict } from '../../../src/auth/authenticator.ts';
 import { saslprep } from '../../../src/auth/saslprep.ts';
 import { scramAuthenticator } from '../../../src/auth/scram.ts';
 import { deriveCredentials, makeUserLine, parseUserLine, ScramError } from '../../../src/auth/scram-credentials.ts';
@@ -19,11 +19,12 @@ const users = new ScramUsers(
   ]),
 );
 
+const peer = { address: '127.0.0.1', port: 1, listener: 'tcp' };
+const client: ConnectingClient = { clientId: 'c', version: 5, peer: () => peer };
+
 function begin(nonce?: string): Exchange {
   const options = nonce === undefined ? {} : { nonce: () => nonce };
-  const exchange = scramAuthenticator({ users, requiresMethod: false, ...options }).begin('SCRAM-SHA-256', {
-    clientId: 'c',
-  });
+  const exchange = scramAuthenticator({ users, requiresMethod: false, ...options }).begin('SCRAM-SHA-256', client);
   assert.ok(exchange !== undefined);
   return exchange;
 }
@@ -57,14 +58,14 @@ test('scram - the example of RFC 7677, byte by byte', async () => {
     ),
   );
   assert.ok(verdict.kind === 'success');
-  assert.equal(verdict.username, 'user');
+  assert.equal(verdict.identity.username, 'user');
   assert.equal(verdict.data?.toString(), 'v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=');
 });
 
 test('scram - other method names are unknown, also those that differ in case or bind a channel', () => {
   const authenticator = scramAuthenticator({ users, requiresMethod: true });
   for (const name of ['SCRAM-SHA-1', 'scram-sha-256', 'SCRAM-SHA-256-PLUS', ''])
-    assert.equal(authenticator.begin(name, { clientId: '' }), undefined);
+    assert.equal(authenticator.begin(name, client), undefined);
 });
 
 test('scram - headers n and y are accepted, the own name to act for too; names are unescaped', async () => {
@@ -72,7 +73,7 @@ test('scram - headers n and y are accepted, the own name to act for too; names a
     assert.equal((await run(new ScramClient('user', 'pencil', { header }))).kind, 'success', header);
   }
   const verdict = await run(new ScramClient('a=2Cb=3Dc', 'pencil'));
-  assert.equal(verdict.kind === 'success' && verdict.username, 'a,b=c');
+  assert.equal(verdict.kind === 'success' && verdict.identity.username, 'a,b=c');
 });
 
 test('scram - each exchange has a nonce of its own, of 18 random bytes or more', async () => {

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Authenticator } from '../../../src/auth/authenticator.ts';
+import { type Authenticator, type ConnectingClient, noAuthenticator } from '../../../src/auth/authenticator.ts';
+import { userNamed } from '../../../src/auth/identity.ts';
 import { Authentication } from '../../../src/connection/authenticate.ts';
 import type { Connection } from '../../../src/connection/connection.ts';
 
@@ -11,8 +12,8 @@ setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void; // the flag defines it
 
 const authenticator: Authenticator = {
-  requiresMethod: true,
-  begin: () => ({ step: async () => ({ kind: 'success', username: 'ann', data: undefined }) }),
+  ...noAuthenticator,
+  begin: () => ({ step: async () => ({ kind: 'success', identity: userNamed('ann'), data: undefined }) }),
 };
 
 /** Begins an exchange whose end needs `connect`, and resolves when it is over. */
@@ -29,8 +30,9 @@ async function authenticated(authentication: Authentication): Promise<WeakRef<ob
 
 test('authentication - the CONNECT, password included, is not kept once it is accepted', async () => {
   // All that an exchange without AUTH packets asks of its connection.
+  const client: ConnectingClient = { clientId: 'c', version: 5, peer: () => assert.fail('nobody asks') };
   const connection = { isClosed: false, node: { authenticator } } as unknown as Connection;
-  const authentication = new Authentication(connection, 'METHOD', 'c');
+  const authentication = new Authentication(connection, 'METHOD', client);
   const connect = await authenticated(authentication);
   await new Promise(setImmediate); // references that weak ones have made end with the turn
   collectGarbage();
