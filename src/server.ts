@@ -336,6 +336,7 @@ class Node implements RunningServer {
       intakeBudget: new IntakeBudget(config.nats.maxInFlightBytes),
       writes: this.#writes,
       authenticator,
+      bindsClientIds: config.auth.clientIdsBelongToUsers,
       publisher,
       limits: {
         maximumPacketSize: limits.maxPacketBytes,

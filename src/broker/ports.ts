@@ -60,6 +60,24 @@ export interface ClaimStamp {
   readonly serial: number;
 }
 
+/** The client id is another user's, who is connected. */
+export class ClientTakenError extends Error {
+  constructor() {
+    super('the client id belongs to another user');
+    this.name = 'ClientTakenError';
+  }
+}
+
+export interface ClaimRequest<Found> {
+  readonly clientId: string;
+  /** A client of one user is not given to another one; what has no user (empty) is anybody's. */
+  readonly user: string;
+  /** Called when a later claim wins; closes the connection and resolves when that is done. */
+  readonly yielded: () => Promise<void>;
+  /** Asks the cluster what it has of the client. */
+  readonly look: () => Promise<Found>;
+}
+
 /** One client's place in the cluster, held from CONNECT to close. */
 export interface Claim {
   release(): void;
@@ -75,10 +93,10 @@ export interface Claimed<Found> {
 export interface Cluster {
   /**
    * Takes the client id over from whoever holds it and resolves once the other connection is closed and its session is
-   * written, or nobody has it. `yielded` is called when a later claim wins; it closes the connection and resolves when that is done.
-   * `look` asks the cluster what it has of the client; `found` is what that answers when nobody else has the client any more.
+   * written, or nobody has it. `found` is what `look` answers when nobody else has the client any more.
+   * @throws ClientTakenError when another user has it, whose connection stays
    */
-  claim<Found>(clientId: string, yielded: () => Promise<void>, look: () => Promise<Found>): Promise<Claimed<Found>>;
+  claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found>>;
   close(): Promise<void>;
 }
 

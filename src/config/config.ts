@@ -21,7 +21,10 @@ export interface Config {
     readonly wss: { readonly port: number };
   };
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
-  readonly auth: { readonly scram: { readonly file: string; readonly required: boolean } };
+  readonly auth: {
+    readonly clientIdsBelongToUsers: boolean;
+    readonly scram: { readonly file: string; readonly required: boolean };
+  };
   readonly http: { readonly host: string; readonly port: number };
   readonly nats: {
     readonly servers: readonly string[];

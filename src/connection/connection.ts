@@ -136,6 +136,11 @@ export class Connection implements TransportEvents, Publishing {
     await this.#retaining?.settled();
   }
 
+  /** Whose client ids and sessions are; empty where they are anybody's. */
+  get user(): string {
+    return this.node.bindsClientIds ? this.identity.username : '';
+  }
+
   /** Names the client on its messages without telling its id. */
   get origin(): string {
     if (this.#origin === '') this.#origin = originOf(this.client?.id ?? '');
@@ -367,6 +372,7 @@ export class Connection implements TransportEvents, Publishing {
     if (node.sessions === undefined || client === undefined) throw new Error('no sessions without a log');
     const session = node.sessions.begin({
       clientId: client.id,
+      user: this.user,
       version: client.version,
       cleanStart: true,
       expirySeconds: 0,

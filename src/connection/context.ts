@@ -41,6 +41,8 @@ export interface NodeContext {
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: Sessions | undefined;
   readonly authenticator: Authenticator;
+  /** A client id belongs to the user that has it. */
+  readonly bindsClientIds: boolean;
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;

@@ -2,9 +2,10 @@
  * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
  * everyone before it has yielded, those included that were themselves still waiting.
  */
-import type { Claimed, Cluster } from '../broker/ports.ts';
+import { type Claimed, type ClaimRequest, ClientTakenError, type Cluster } from '../broker/ports.ts';
 
 interface Holder {
+  readonly user: string;
   readonly yielded: () => Promise<void>;
   /** Resolves once nobody before this holder has the client. */
   readonly cleared: Promise<void>;
@@ -14,13 +15,10 @@ interface Holder {
 export class EmbeddedCluster implements Cluster {
   readonly #holders = new Map<string, Holder>();
 
-  async claim<Found>(
-    clientId: string,
-    yielded: () => Promise<void>,
-    look: () => Promise<Found>,
-  ): Promise<Claimed<Found>> {
+  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found>> {
     const previous = this.#holders.get(clientId);
-    const holder: Holder = { yielded, cleared: clear(previous) };
+    if (previous !== undefined && previous.user !== '' && previous.user !== user) throw new ClientTakenError();
+    const holder: Holder = { user, yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
     const release = (): void => {
       if (this.#holders.get(clientId) === holder) this.#holders.delete(clientId);

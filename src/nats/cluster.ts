@@ -4,8 +4,9 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
-import type { Claimed, ClaimStamp, Cluster } from '../broker/ports.ts';
+import { type Claimed, type ClaimRequest, type ClaimStamp, ClientTakenError, type Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
+import { compareStamps, decodeQuestion, decodeStamp, encodeQuestion, encodeStamp, tagOf } from './claim-stamp.ts';
 import { isNoResponders, wired } from './raw-message.ts';
 import { clientKey } from './session-store.ts';
 
@@ -22,11 +23,17 @@ const CLAIMS_PER_SWEEP = 2_000;
 const YIELDED = 'yielded';
 /** Ask again: the node that says so does not listen any more. */
 const GONE = 'gone';
+/** The client is another user's. */
+const TAKEN = 'taken';
 
-interface Held {
+interface Claimant {
   readonly clientId: string;
-  readonly subject: string;
+  readonly userTag: string;
   readonly yielded: () => Promise<void>;
+}
+
+interface Held extends Claimant {
+  readonly subject: string;
   /** Made at the end of the turn in which the claim came. */
   subscription: Subscription | undefined;
   stamp: ClaimStamp;
@@ -34,6 +41,8 @@ interface Held {
   isSettled: boolean;
   /** It has put its stamp above that of another claim, and asked again. Whoever takes its place before the answer has to ask for itself. */
   isRaised: boolean;
+  /** Another user has the client. */
+  isRefused: boolean;
 }
 
 /** `isAlone`: nobody listens on the subject of the client, and so it was when the question came. */
@@ -96,16 +105,18 @@ export class NatsCluster implements Cluster {
   }
 
   /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
-  async claim<Found>(
-    clientId: string,
-    yielded: () => Promise<void>,
-    look: () => Promise<Found>,
-  ): Promise<Claimed<Found>> {
+  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found>> {
     const previous = this.#held.get(clientId);
-    const held = this.#hold(clientId, yielded, previous);
+    const userTag = tagOf(user);
+    if (previous !== undefined && !mayTake(userTag, previous)) throw new ClientTakenError();
+    const held = this.#hold({ clientId, userTag, yielded }, previous);
     if (previous !== undefined) await previous.yielded();
     // A client that moves from one connection of this node to another is nowhere else.
     const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
+    if (held.isRefused) {
+      this.#release(held);
+      throw new ClientTakenError();
+    }
     const found = early?.found ?? look();
     found.catch(nothing);
     // Whose place was taken meanwhile has not been heard, or no longer speaks for the client: its successor asks for itself.
@@ -128,13 +139,14 @@ export class NatsCluster implements Cluster {
     await this.#connection.close();
   }
 
-  #hold(clientId: string, yielded: () => Promise<void>, previous: Held | undefined): Held {
+  #hold({ clientId, userTag, yielded }: Claimant, previous: Held | undefined): Held {
     const subject = CONTROL_PREFIX + clientKey(clientId);
     // Later than the claim in whose place it stands, which may have raised its stamp: another node may have yielded to that.
     const connectedAt = Math.max(this.#clock.wall(), previous?.stamp.connectedAt ?? 0);
     const stamp = { connectedAt, incarnation: this.#incarnation, serial: ++this.#serial };
     const subscription = previous?.subscription ?? this.#takeOver(clientId);
-    const held: Held = { clientId, subject, yielded, subscription, stamp, isSettled: false, isRaised: false };
+    const flags = { isSettled: false, isRaised: false, isRefused: false };
+    const held: Held = { clientId, userTag, subject, yielded, subscription, stamp, ...flags };
     this.#held.set(clientId, held);
     return held;
   }
@@ -233,16 +245,23 @@ export class NatsCluster implements Cluster {
     const number = this.#nextQuestion++;
     this.#questions.set(number, { held, settle, deadline: this.#clock.now() + ANSWER_MILLISECONDS });
     if (this.#connection.isClosed()) return;
-    this.#connection.publish(held.subject, encodeStamp(held.stamp), { reply: `${this.#inbox}.${number}` });
+    const question = encodeQuestion(held);
+    this.#connection.publish(held.subject, question, { reply: `${this.#inbox}.${number}` });
   }
 
   /** Another node has the client connecting. */
   #asked(clientId: string, message: Msg): void {
     const held = this.#held.get(clientId);
-    const stamp = decodeStamp(message.data);
-    if (stamp === undefined) return;
+    const asking = decodeQuestion(message.string());
+    if (asking === undefined) return;
     if (held === undefined) return this.#askedLate(clientId, message);
-    if (compareStamps(stamp, held.stamp) < 0) {
+    const isEarlier = compareStamps(asking.stamp, held.stamp) < 0;
+    // One that may yet be refused itself refuses nobody that is later.
+    if (!mayTake(asking.userTag, held) && (held.isSettled || isEarlier)) {
+      message.respond(TAKEN);
+      return;
+    }
+    if (isEarlier) {
       message.respond(encodeStamp(held.stamp));
       return;
     }
@@ -269,8 +288,15 @@ export class NatsCluster implements Cluster {
     if (message.data.length === 0) return settle(isNoResponders(message));
     // Whoever answers has written the session before it, and after what was found meanwhile.
     const late = (): void => settle(false);
-    if (this.#held.get(held.clientId) === held && message.string() === GONE) return this.#ask(held, late);
-    const theirs = decodeStamp(message.data);
+    const text = message.string();
+    if (this.#held.get(held.clientId) === held && text === GONE) return this.#ask(held, late);
+    if (text === TAKEN) {
+      // Of two that thought to have it, after NATS was away: this one has asked, and goes.
+      if (held.isSettled) void this.#yield(held);
+      else held.isRefused = true;
+      return late();
+    }
+    const theirs = decodeStamp(text);
     if (theirs === undefined || this.#held.get(held.clientId) !== held || compareStamps(theirs, held.stamp) < 0)
       return late();
     if (held.isSettled || held.isRaised) {
@@ -301,20 +327,7 @@ export class NatsCluster implements Cluster {
 
 function nothing(): void {}
 
-function encodeStamp({ connectedAt, incarnation, serial }: ClaimStamp): string {
-  return `${connectedAt} ${incarnation} ${serial}`;
-}
-
-function decodeStamp(data: Uint8Array): ClaimStamp | undefined {
-  const parts = /^(\d{1,16}) ([\w-]{1,64}) (\d{1,16})$/.exec(new TextDecoder().decode(data));
-  const [, connectedAt, incarnation, serial] = parts ?? [];
-  if (connectedAt === undefined || incarnation === undefined || serial === undefined) return undefined;
-  return { connectedAt: Number(connectedAt), incarnation, serial: Number(serial) };
-}
-
-/** Negative when `a` is the earlier one; never 0 for two claims. */
-export function compareStamps(a: ClaimStamp, b: ClaimStamp): number {
-  if (a.connectedAt !== b.connectedAt) return a.connectedAt - b.connectedAt;
-  if (a.incarnation !== b.incarnation) return a.incarnation < b.incarnation ? -1 : 1;
-  return a.serial - b.serial;
+/** What has no user is anybody's. */
+function mayTake(userTag: string, held: Held): boolean {
+  return held.userTag === '' || held.userTag === userTag;
 }

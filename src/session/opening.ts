@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import type { ProtocolVersion } from '../mqtt/packet.ts';
+import { MqttError, Reason } from '../mqtt/reason.ts';
 import { fitRecord, stateFor } from './fit-record.ts';
 import type { Outlet } from './outlet.ts';
 import { decodeRecord, encodeRecord, type SessionRecord } from './record.ts';
@@ -21,6 +22,8 @@ const MAXIMUM_WILLS = 8;
 
 export interface OpenRequest {
   readonly clientId: string;
+  /** A session of one user is not given to another one; empty = no user, whose session is anybody's. */
+  readonly user: string;
   readonly version: ProtocolVersion;
   readonly cleanStart: boolean;
   /** As granted; 0 = ends with the connection. */
@@ -150,10 +153,11 @@ export class Opening {
 
   /** A session that ends with its connection, and has a will: its record only says where that lies. */
   async #note(request: OpenRequest, { found, revision }: Before): Promise<number | undefined> {
-    const { clientId } = request;
+    const { clientId, user } = request;
     const { lease, store, wills } = this.#options;
     const record: SessionRecord = {
       clientId,
+      user,
       uid: newUid(),
       epoch: (found?.epoch ?? 0) + 1,
       owner: lease.incarnation,
@@ -179,9 +183,11 @@ export class Opening {
   }
 }
 
-function look({ cleanStart, isGone }: OpenRequest, { record, revision }: StoredSession): Before {
+function look({ cleanStart, isGone, user }: OpenRequest, { record, revision }: StoredSession): Before {
   if (isGone()) throw new Error('the connection has ended');
   const found = record === undefined ? undefined : decodeRecord(record);
+  if (found !== undefined && found.user !== '' && found.user !== user)
+    throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
   // One without expiry has ended with its connection, and was left by a node that died.
   const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
   return { revision, found, previous };

@@ -47,6 +47,8 @@ export interface SubscriptionRecord {
 
 export interface SessionRecord {
   readonly clientId: string;
+  /** Whose it is; empty = nobody's, and anybody may have it. */
+  readonly user: string;
   /** Random per Clean Start: what belongs to an earlier session of this client never fits. */
   readonly uid: string;
   /** Grows with each owner. */
@@ -71,11 +73,12 @@ export interface SessionRecord {
 const VERSION = 1;
 
 export function encodeRecord(record: SessionRecord): Buffer {
-  const { done, inbound, outbound, subscriptions, ...rest } = record;
+  const { done, inbound, outbound, subscriptions, user, ...rest } = record;
   return Buffer.from(
     JSON.stringify({
       version: VERSION,
       ...rest,
+      ...(user === '' ? {} : { user }),
       subscriptions: subscriptions.map(
         ({ options: o, positions, retainedDone, retainedDue, retainedUntil = 0, start, text }) => [
           text,
@@ -114,6 +117,7 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
   const { version: _, ...rest } = encoded;
   return {
     ...rest,
+    user: rest.user ?? '',
     // Records of before wills were stored have none.
     wills: rest.wills ?? [],
     subscriptions: encoded.subscriptions.map(([text, qos, flags, identifier, start, positions, retained]) => ({

@@ -28,6 +28,8 @@ import { SubscriptionSet } from './subscription-set.ts';
 
 export interface SessionOptions {
   readonly clientId: string;
+  /** Empty = nobody's. */
+  readonly user: string;
   readonly version: ProtocolVersion;
   readonly uid: string;
   readonly epoch: number;
@@ -191,11 +193,12 @@ export class Session {
   }
 
   snapshot(writes: number): SessionRecord {
-    const { clientId, epoch, logIdentity, owner, uid } = this.#options;
+    const { clientId, epoch, logIdentity, owner, uid, user } = this.#options;
     const isConnected = !this.#gate.isClosed;
     this.#outbound.prune();
     return {
       clientId,
+      user,
       uid,
       epoch,
       owner: isConnected ? owner : '',

@@ -165,9 +165,10 @@ export class Sessions {
 
   #make(request: OpenRequest, { epoch, logIdentity, uid }: SessionIdentity): Session {
     const { counters, lease, log, maximumWindow, retained } = this.#options;
-    const { clientId, expirySeconds, outlet, receiveMaximum, retainedRead, version } = request;
+    const { clientId, expirySeconds, outlet, receiveMaximum, retainedRead, user, version } = request;
     const session = new Session({
       clientId,
+      user,
       version,
       uid,
       epoch,

@@ -35,7 +35,7 @@ function node(index: number): Node {
 
 function claim(index: number, clientId: string, yielded: () => Promise<void>): Promise<Claimed<StoredSession>> {
   const { cluster, sessions } = node(index);
-  return cluster.claim(clientId, yielded, () => sessions.load(clientId));
+  return cluster.claim({ clientId, user: '', yielded, look: () => sessions.load(clientId) });
 }
 
 async function write(index: number, clientId: string, { revision }: StoredSession, text: string): Promise<void> {
@@ -80,12 +80,12 @@ test('a client that was away for longer than its subscription outlives it: found
     looks++;
     return sessions.load('alone');
   };
-  const { claim: mine, found } = await cluster.claim('alone', async () => {}, look);
+  const { claim: mine, found } = await cluster.claim({ clientId: 'alone', user: '', yielded: async () => {}, look });
   assert.deepEqual(await found, { record: undefined, revision: 0 });
   assert.equal(looks, 1);
   mine.release();
   // The other node is told that somebody has just been here, so what came with the first answer does not count.
-  const next = await node(1).cluster.claim('alone', async () => {}, look);
+  const next = await node(1).cluster.claim({ clientId: 'alone', user: '', yielded: async () => {}, look });
   await next.found;
   assert.equal(looks, 3);
 });

@@ -41,7 +41,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
   for (let round = 0; round < ROUNDS; round++) {
     const alive = new Set<number>();
     // The client has just left another node, which still listens for a while.
-    (await nodes[2]?.claim(`race-${round}`, async () => {}, nothing))?.claim.release();
+    (await nodes[2]?.claim({ clientId: `race-${round}`, user: '', yielded: nothing, look: nothing }))?.claim.release();
     const claim = async (index: number): Promise<Claim> => {
       await turns(((round >> index) & 3) * index);
       alive.add(index);
@@ -51,7 +51,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
       };
       const node = nodes[index % 2];
       assert.ok(node !== undefined);
-      return (await node.claim(`race-${round}`, yielded, nothing)).claim;
+      return (await node.claim({ clientId: `race-${round}`, user: '', yielded, look: nothing })).claim;
     };
     const claims = await Promise.all(Array.from({ length: CLAIMS }, (_, index) => claim(index)));
     await poll(async () => alive.size <= 1, {

@@ -158,6 +158,7 @@ test('one node leads a task as long as it says so; when it dies another one does
 
 const emptyRecord: SessionRecord = {
   clientId: '',
+  user: '',
   uid: 'uid',
   epoch: 1,
   owner: '',

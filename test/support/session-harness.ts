@@ -100,6 +100,7 @@ export function makeSession(
     version: 5,
     uid: 'uid',
     epoch,
+    user: '',
     owner: 'owner',
     logIdentity: log.identity,
     log,

@@ -127,6 +127,7 @@ export async function startWiredNode({
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
     authenticator: noAuthenticator,
+    bindsClientIds: true,
     publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,

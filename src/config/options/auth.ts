@@ -4,6 +4,13 @@ import { type Option, option } from './option.ts';
 
 export const auth: readonly Option[] = [
   option(
+    'auth.clientIdsBelongToUsers',
+    'AUTH_CLIENT_IDS_BELONG_TO_USERS',
+    boolean,
+    true,
+    'Refuse a client whose id another user has, connected or with a stored session; clients without a user do not keep theirs.',
+  ),
+  option(
     'auth.scram.file',
     'AUTH_SCRAM_FILE',
     file,

@@ -29,6 +29,7 @@ async function makeBench(): Promise<Bench> {
     clientId: 'c',
     uid: 'uid',
     epoch: 3,
+    user: '',
     owner: 'me',
     writes: 0,
     expirySeconds: 60,

@@ -11,6 +11,7 @@ const text = fc.string({ unit: 'grapheme' });
 
 const anyRecord: fc.Arbitrary<SessionRecord> = fc.record({
   clientId: text,
+  user: text,
   uid: text,
   epoch: position,
   owner: text,
