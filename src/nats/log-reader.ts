@@ -6,10 +6,11 @@
 import type { Msg } from 'nats';
 import type { LogPage, LogPattern, LogRecord } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
+import { type DirectAnswer, readDirectAnswer } from './direct-answer.ts';
 import { type Requests, UnavailableError } from './jetstream.ts';
 import { LOG_PREFIX, LOG_STREAM, type LogRecords } from './log-record.ts';
-import { decodeText, headerBlock, lastHeader } from './raw-message.ts';
-import { subjectMatches } from './subject.ts';
+import { LogStretch, subjectOf } from './log-stretch.ts';
+import { headerBlock, lastHeader } from './raw-message.ts';
 
 const PAGE_BYTES = 256 * 1024;
 const READ_MILLISECONDS = 1_000;
@@ -47,14 +48,6 @@ interface PageSize {
   readonly limit: number;
   readonly bytes: number;
   readonly timeoutMs: number;
-}
-
-/** What one batched direct get has brought. */
-interface Batch {
-  readonly after: number;
-  readonly subjects: string[];
-  readonly records: LogRecord[];
-  upTo: number;
 }
 
 export class LogReader {
@@ -118,42 +111,35 @@ export class LogReader {
 
   async #share(): Promise<void> {
     const lowest = this.#lowest();
-    const batch = await this.#fetch('>', lowest, {
-      limit: SHARED_MESSAGES,
-      bytes: SHARED_BYTES,
-      timeoutMs: SHARED_MILLISECONDS,
-    });
+    const stretch = new LogStretch(lowest, this.#options);
+    const size = { limit: SHARED_MESSAGES, bytes: SHARED_BYTES, timeoutMs: SHARED_MILLISECONDS };
+    stretch.upTo = await this.#fetch('>', lowest, size, (answer) => stretch.add(answer));
     // Reads that have come meanwhile may begin before it: they wait. Nothing behind the lowest: whoever waits there asks the leader.
-    const served = this.#waiting.filter(({ after }) => after === lowest || (after > lowest && after < batch.upTo));
+    const served = this.#waiting.filter(({ after }) => after === lowest || stretch.covers(after));
     this.#waiting = this.#waiting.filter((read) => !served.includes(read));
-    const exact = new Map<string, WaitingRead[]>();
-    const wild: WaitingRead[] = [];
-    const found = new Map<WaitingRead, LogRecord[]>(served.map((read) => [read, []]));
-    for (const read of served) {
-      if (read.pattern.isExact) exact.set(read.pattern.key, [...(exact.get(read.pattern.key) ?? []), read]);
-      else wild.push(read);
-    }
-    for (const [index, record] of batch.records.entries()) {
-      const subject = batch.subjects[index] ?? '';
-      for (const read of exact.get(subject) ?? []) keep(read, record, found);
-      for (const read of wild) if (subjectMatches(read.pattern.key, subject)) keep(read, record, found);
-    }
-    for (const [read, records] of found) {
-      const isCut = records.length >= read.limit;
-      const upTo = isCut ? (records.at(-1)?.sequence ?? read.after) : Math.max(read.after, batch.upTo);
-      read.resolve({ records, upTo });
-    }
+    for (const { after, limit, pattern, resolve } of served) resolve(stretch.page(pattern, after, limit));
   }
 
-  async #readAlone({ after, limit, pattern }: WaitingRead): Promise<LogPage> {
-    const page = { limit, bytes: PAGE_BYTES, timeoutMs: READ_MILLISECONDS };
+  async #readAlone(read: WaitingRead): Promise<LogPage> {
     try {
-      return await this.#fetch(pattern.key, after, page);
+      return await this.#readPage(read);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       // A replica that is frozen or gone: any other one, then the leader, message by message.
-      return await this.#fetch(pattern.key, after, page).catch(() => this.#askLeader(pattern, after));
+      return await this.#readPage(read).catch(() => this.#askLeader(read.pattern, read.after));
     }
+  }
+
+  async #readPage({ after, limit, pattern }: WaitingRead): Promise<LogPage> {
+    const { counters, records } = this.#options;
+    const found: LogRecord[] = [];
+    const size = { limit, bytes: PAGE_BYTES, timeoutMs: READ_MILLISECONDS };
+    const upTo = await this.#fetch(pattern.key, after, size, (answer) => {
+      const record = records.ofParts(subjectOf(answer), answer.sequence, answer);
+      if (record === undefined) counters.dropped.notMqtt++;
+      else found.push(record);
+    });
+    return { records: found, upTo };
   }
 
   async #askLeader(pattern: LogPattern, after: number): Promise<LogPage> {
@@ -161,47 +147,35 @@ export class LogReader {
     return next === undefined ? { records: [], upTo: after } : { records: [next], upTo: next.sequence };
   }
 
-  async #fetch(key: string, after: number, { bytes, limit, timeoutMs }: PageSize): Promise<Batch> {
-    const { counters, isAlone, knownLast, records, requests } = this.#options;
+  /** Hands out what a batched direct get brings; resolves with the position up to which that is all. */
+  async #fetch(key: string, after: number, size: PageSize, take: (answer: DirectAnswer) => void): Promise<number> {
+    const { isAlone, knownLast, requests } = this.#options;
     const last = knownLast();
-    const batch: Batch = { after, subjects: [], records: [], upTo: after };
-    const query = { seq: after + 1, next_by_subj: LOG_PREFIX + key, batch: limit, max_bytes: bytes };
-    const take = (message: Msg): boolean => {
-      const block = headerBlock(message);
-      if (message.data.length === 0 && !block.startsWith('NATS/1.0\r\n')) {
-        checkChain(block, batch);
+    let upTo = after;
+    // Each answer of a batch names the one before it: one that got lost on its way must not pass as proof.
+    const check = (previous: number | undefined): void => {
+      if (upTo > after && previous !== undefined && previous !== upTo)
+        throw new UnavailableError('an answer of the log was lost');
+    };
+    const answered = (message: Msg): boolean => {
+      const answer = readDirectAnswer(message);
+      if (answer === undefined) {
+        const block = headerBlock(message);
+        const previous = lastHeader(block, 'Nats-Last-Sequence');
+        check(previous === undefined ? undefined : Number(previous));
         // The end of a page or of what there is: the only replica has all that its leader has told of.
-        if (isAlone && isComplete(block)) batch.upTo = Math.max(batch.upTo, last);
+        if (isAlone && isComplete(block)) upTo = Math.max(upTo, last);
         return true;
       }
-      checkChain(block, batch);
-      batch.upTo = Number(lastHeader(block, 'Nats-Sequence'));
-      const record = records.ofDirect(message);
-      if (record === undefined) counters.dropped.notMqtt++;
-      else {
-        batch.records.push(record);
-        batch.subjects.push(decodeText(lastHeader(block, 'Nats-Subject') ?? '').slice(LOG_PREFIX.length));
-      }
+      check(answer.previous);
+      upTo = answer.sequence;
+      take(answer);
       return false;
     };
-    await requests.collect(`$JS.API.DIRECT.GET.${LOG_STREAM}`, JSON.stringify(query), take, timeoutMs);
-    return batch;
+    const query = { seq: after + 1, next_by_subj: LOG_PREFIX + key, batch: size.limit, max_bytes: size.bytes };
+    await requests.collect(`$JS.API.DIRECT.GET.${LOG_STREAM}`, JSON.stringify(query), answered, size.timeoutMs);
+    return upTo;
   }
-}
-
-/**
- * Each answer of a batch names the one before it: one that got lost on its way must not pass as proof.
- * @throws UnavailableError
- */
-function checkChain(block: string, { after, upTo }: Batch): void {
-  const previous = lastHeader(block, 'Nats-Last-Sequence');
-  if (upTo > after && previous !== undefined && Number(previous) !== upTo)
-    throw new UnavailableError('an answer of the log was lost');
-}
-
-function keep(read: WaitingRead, record: LogRecord, found: ReadonlyMap<WaitingRead, LogRecord[]>): void {
-  const records = found.get(read);
-  if (records !== undefined && record.sequence > read.after && records.length < read.limit) records.push(record);
 }
 
 /** 404: nothing there; 204 with nothing pending: that was all. */

@@ -7,6 +7,7 @@ import { BoundedCache } from '../bounded-cache.ts';
 import type { LogRecord } from '../broker/ports.ts';
 import { makeTopic, type Topic } from '../message.ts';
 import { type PublishProperties, scanPublishProperties } from '../mqtt/properties.ts';
+import type { MessageParts } from './direct-answer.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER } from './envelope.ts';
 import type { StoredMessage } from './jetstream.ts';
 import { decodeText, headerBlock, lastHeader } from './raw-message.ts';
@@ -44,6 +45,18 @@ export class LogRecords {
     return this.#of(subject.slice(this.#prefix.length), block, message.data);
   }
 
+  /** A message of a batched direct get whose answer was taken apart; its subject without the prefix. */
+  ofParts(subject: string, sequence: number, parts: MessageParts): LogRecord | undefined {
+    const { chunk, end, linesEnd, payload, start, time, timeEnd } = parts;
+    readHeaders(chunk.latin1Slice(start, linesEnd));
+    headers.sequence = sequence;
+    headers.previous = 0;
+    headers.time = headers.properties === '' ? '' : chunk.latin1Slice(time, timeEnd);
+    const copy = Buffer.allocUnsafe(end - payload);
+    chunk.copy(copy, 0, payload, end);
+    return this.#make(subject, copy);
+  }
+
   /** A message of STREAM.MSG.GET, which does not tell its predecessor. */
   ofStored({ data = '', hdrs = '', seq, subject, time }: StoredMessage): LogRecord | undefined {
     const block = Buffer.from(hdrs, 'base64')
@@ -60,21 +73,20 @@ export class LogRecords {
     headers.sequence = sequence;
     headers.previous = 0;
     headers.time = '';
-    const record = this.#make(message.subject.slice(this.#prefix.length), message.data);
+    const record = this.#make(message.subject.slice(this.#prefix.length), Buffer.from(message.data));
     return record?.expirySeconds === undefined ? record : { ...record, storedAt };
   }
 
   #of(subject: string, block: string, data: Uint8Array): LogRecord | undefined {
     readHeaders(block);
-    return this.#make(subject, data);
+    return this.#make(subject, Buffer.from(data));
   }
 
-  /** Of what {@link readHeaders} has found. */
-  #make(subject: string, data: Uint8Array): LogRecord | undefined {
+  /** Of what {@link readHeaders} has found; `payload`: a copy, which keeps no chunk. */
+  #make(subject: string, payload: Buffer): LogRecord | undefined {
     const topic = this.#topicOf(subject);
     const { messageId, origin, previous, properties, qos, retain, sequence, time } = headers;
     if (topic === undefined || !(sequence > 0) || !(previous >= 0)) return undefined;
-    const payload = Buffer.from(data);
     if (properties === '') {
       const extras = origin === '' && !retain ? undefined : { properties: nothing, retain, origin };
       return { sequence, previous, topic, payload, qos, extras, expirySeconds: undefined, storedAt: 0, messageId };

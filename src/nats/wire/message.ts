@@ -49,6 +49,15 @@ export class WireMessage implements Msg {
     return this.#places.sid;
   }
 
+  /** What it came in: nobody writes into it again. */
+  get chunk(): Buffer {
+    return this.#chunk;
+  }
+
+  get places(): Places {
+    return this.#places;
+  }
+
   /** With the U+FEFF that may lead it. [MQTT5 1.5.4-3] [MQTT311 1.5.3-3] */
   get subject(): string {
     return this.#chunk.utf8Slice(this.#places.subject, this.#places.subjectEnd);
