@@ -1,15 +1,17 @@
 /**
  * Pages of the log by batched direct get. A server looks for one topic's messages by walking over all others, so many sessions that come
  * back at once would each make it walk the same way: when many reads wait, the log is read once, from the lowest of their positions on,
- * and each of them gets its part.
+ * and each of them gets its part, as do those that come a moment later.
  */
 import type { Msg } from 'nats';
 import type { LogPage, LogPattern, LogRecord } from '../broker/ports.ts';
+import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { type DirectAnswer, readDirectAnswer } from './direct-answer.ts';
 import { type Requests, UnavailableError } from './jetstream.ts';
 import { LOG_PREFIX, LOG_STREAM, type LogRecords } from './log-record.ts';
 import { LogStretch, subjectOf } from './log-stretch.ts';
+import { LogStretches } from './log-stretches.ts';
 import { headerBlock, lastHeader } from './raw-message.ts';
 
 const PAGE_BYTES = 256 * 1024;
@@ -21,6 +23,8 @@ const SHARED_READS = 16;
 const SHARED_MESSAGES = 32_768;
 const SHARED_BYTES = 8 * 1024 * 1024;
 const SHARED_MILLISECONDS = 5_000;
+/** Reads that one turn of the event loop serves from what was kept. */
+const KEPT_READS_AT_ONCE = 16;
 /** A shared read walks over everything: worth it for so many messages per waiting read. */
 const SHARED_DISTANCE = 1_000;
 
@@ -28,6 +32,7 @@ export interface LogReaderOptions {
   readonly requests: Requests;
   readonly records: LogRecords;
   readonly counters: Counters;
+  readonly clock: Clock;
   /** The stream has one replica: what it does not have, nobody has. */
   readonly isAlone: boolean;
   /** Highest position that the leader has told of. */
@@ -55,23 +60,39 @@ export class LogReader {
   #underWay = 0;
   #waiting: WaitingRead[] = [];
   #isSharing = false;
+  #isScheduled = false;
+  readonly #stretches: LogStretches;
   /** Reads to be served alone before another shared one is tried. */
   #aloneLeft = 0;
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
+    this.#stretches = new LogStretches(options.clock);
   }
 
   read(pattern: LogPattern, after: number, limit: number): Promise<LogPage> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ pattern, after, limit, resolve, reject });
       // Those that come in this turn, or with the answers of one shared read, are looked at together.
-      if (this.#waiting.length === 1) setImmediate(this.#serve);
+      this.#schedule();
     });
   }
 
+  /** The log may be another one, or end before what was read. */
+  forget(): void {
+    this.#stretches.forget();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(this.#serve);
+  }
+
   readonly #serve = (): void => {
-    if (this.#isSharing) return;
+    this.#isScheduled = false;
+    this.#serveKept();
+    if (this.#isSharing || this.#isScheduled) return;
     if (this.#isWorthSharing()) {
       this.#isSharing = true;
       this.#share()
@@ -81,7 +102,7 @@ export class LogReader {
         })
         .finally(() => {
           this.#isSharing = false;
-          if (this.#waiting.length > 0) setImmediate(this.#serve);
+          if (this.#waiting.length > 0) this.#schedule();
         });
       return;
     }
@@ -94,10 +115,28 @@ export class LogReader {
         .then(next.resolve, next.reject)
         .finally(() => {
           this.#underWay--;
-          this.#serve();
+          if (this.#waiting.length > 0) this.#schedule();
         });
     }
   };
+
+  /** What was read a moment ago is not asked for again. A few at a time: what they get is written to their clients meanwhile. */
+  #serveKept(): void {
+    if (this.#stretches.isEmpty) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    let left = KEPT_READS_AT_ONCE;
+    for (const read of waiting) {
+      const stretch = left > 0 ? this.#stretches.find(read.after) : undefined;
+      if (stretch === undefined) {
+        this.#waiting.push(read);
+        continue;
+      }
+      left--;
+      read.resolve(stretch.page(read.pattern, read.after, read.limit));
+    }
+    if (left === 0) this.#schedule();
+  }
 
   #isWorthSharing(): boolean {
     const { length } = this.#waiting;
@@ -111,13 +150,16 @@ export class LogReader {
 
   async #share(): Promise<void> {
     const lowest = this.#lowest();
+    const { forgotten } = this.#stretches;
     const stretch = new LogStretch(lowest, this.#options);
     const size = { limit: SHARED_MESSAGES, bytes: SHARED_BYTES, timeoutMs: SHARED_MILLISECONDS };
     stretch.upTo = await this.#fetch('>', lowest, size, (answer) => stretch.add(answer));
-    // Reads that have come meanwhile may begin before it: they wait. Nothing behind the lowest: whoever waits there asks the leader.
-    const served = this.#waiting.filter(({ after }) => after === lowest || stretch.covers(after));
-    this.#waiting = this.#waiting.filter((read) => !served.includes(read));
-    for (const { after, limit, pattern, resolve } of served) resolve(stretch.page(pattern, after, limit));
+    if (this.#stretches.forgotten !== forgotten) throw new UnavailableError('the log may be another one');
+    if (stretch.covers(lowest)) return this.#stretches.keep(stretch);
+    // Nothing behind the lowest: whoever waits there asks the leader.
+    const served = this.#waiting.filter(({ after }) => after === lowest);
+    this.#waiting = this.#waiting.filter(({ after }) => after !== lowest);
+    for (const { after, resolve } of served) resolve({ records: [], upTo: after });
   }
 
   async #readAlone(read: WaitingRead): Promise<LogPage> {

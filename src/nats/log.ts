@@ -75,6 +75,7 @@ export class NatsLog implements MessageLog {
       requests: this.#reads,
       records: this.#records,
       counters: options.counters,
+      clock,
       isAlone: options.replicas === 1,
       knownLast: () => this.#knownLast,
       next: (pattern, after) => this.readNext(pattern, after),
@@ -172,6 +173,7 @@ export class NatsLog implements MessageLog {
   /** The control connection is lost: what is under way there goes again. */
   controlDisconnected(): void {
     this.#options.control.disconnected();
+    this.#reader.forget();
     this.#publisher.disconnected();
   }
 
@@ -182,6 +184,7 @@ export class NatsLog implements MessageLog {
 
   feedDisconnected(): void {
     this.#reads.disconnected();
+    this.#reader.forget();
   }
 
   /** Live messages of meanwhile are missing. */
@@ -194,12 +197,14 @@ export class NatsLog implements MessageLog {
     this.#tellTimer?.();
     this.#publisher.close();
     this.#reads.close();
+    this.#reader.forget();
   }
 
   async #askState(): Promise<LogState> {
     const asked = this.#options.clock.wall();
     const { created, state, ts } = await this.#options.control.api<StreamInfo>(`STREAM.INFO.${LOG_STREAM}`);
     if (ts !== undefined) this.#clockOffset = Date.parse(ts) - (asked + this.#options.clock.wall()) / 2;
+    if (created !== this.#identity || state.last_seq < this.#knownLast) this.#reader.forget();
     // Not the highest ever: a log that was made anew or set back begins lower.
     this.#knownLast = state.last_seq;
     this.#identity = created;
