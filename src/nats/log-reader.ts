@@ -139,9 +139,10 @@ export class LogReader {
   }
 
   #isWorthSharing(): boolean {
-    const { length } = this.#waiting;
-    if (length < SHARED_READS || this.#aloneLeft > 0) return false;
-    return this.#options.knownLast() - this.#lowest() < length * SHARED_DISTANCE;
+    // Those that are being served alone tell as well that many come: what is read is there for the next ones.
+    const many = this.#waiting.length + this.#underWay;
+    if (this.#waiting.length === 0 || many < SHARED_READS || this.#aloneLeft > 0) return false;
+    return this.#options.knownLast() - this.#lowest() < many * SHARED_DISTANCE;
   }
 
   #lowest(): number {
