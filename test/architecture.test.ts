@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url';
 const source = fileURLToPath(new URL('../src', import.meta.url));
 
 /** Files any layer may use. */
-const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'noted-topics.ts'];
+const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'noted-topics.ts', 'watched-file.ts'];
 
 /** What each folder may import besides itself and the shared files; a trailing `/` allows a folder, else one file. */
 const allowed: Record<string, readonly string[]> = {
+  access: ['mqtt/'],
   admin: [],
-  auth: ['mqtt/reason.ts'],
+  auth: ['access/rule.ts', 'mqtt/', 'transport/listener.ts'],
   broker: ['mqtt/'],
   config: [],
   connection: ['session/', 'broker/', 'auth/', 'mqtt/', 'transport/listener.ts'],

@@ -60,14 +60,6 @@ export interface ClaimStamp {
   readonly serial: number;
 }
 
-/** The client id is another user's, who is connected. */
-export class ClientTakenError extends Error {
-  constructor() {
-    super('the client id belongs to another user');
-    this.name = 'ClientTakenError';
-  }
-}
-
 export interface ClaimRequest<Found> {
   readonly clientId: string;
   /** A client of one user is not given to another one; what has no user (empty) is anybody's. */
@@ -93,10 +85,10 @@ export interface Claimed<Found> {
 export interface Cluster {
   /**
    * Takes the client id over from whoever holds it and resolves once the other connection is closed and its session is
-   * written, or nobody has it. `found` is what `look` answers when nobody else has the client any more.
-   * @throws ClientTakenError when another user has it, whose connection stays
+   * written, or nobody has it. `found` is what `look` answers when nobody else has the client any more. Undefined: another user has the
+   * client, whose connection stays.
    */
-  claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found>>;
+  claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found> | undefined>;
   close(): Promise<void>;
 }
 

@@ -4,7 +4,7 @@
  * method has proved who it is before the first of these (authenticate.ts).
  */
 import { randomUUID } from 'node:crypto';
-import { type Claim, type Claimed, ClientTakenError, type StoredSession } from '../broker/ports.ts';
+import type { Claim, Claimed, StoredSession } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import { UnsupportedVersionError } from '../mqtt/connect.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
@@ -30,9 +30,8 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (will !== undefined) node.sessions?.wills.check(will);
   const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
   const { user } = connection;
-  const claimed = await node.cluster
-    .claim({ clientId, user, yielded: () => connection.takenOver(), look })
-    .catch(refuseTaken);
+  const claimed = await node.cluster.claim({ clientId, user, yielded: () => connection.takenOver(), look });
+  if (claimed === undefined) throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
   connection.will = will;
   const accepting = accept(connection, packet, clientId, claimed);
   // Who takes the client over from here on waits until what this connection has opened is given back.
@@ -63,11 +62,6 @@ async function accept(
     // The store does not answer: the client may try elsewhere, or later.
     throw new MqttError(Reason.serverUnavailable, 'the session or the will cannot be read or written', { cause });
   }
-}
-
-function refuseTaken(error: unknown): never {
-  if (error instanceof ClientTakenError) throw new MqttError(Reason.notAuthorized, error.message);
-  throw error;
 }
 
 /** A will of a connection that was never accepted is none. */

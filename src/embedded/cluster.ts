@@ -2,7 +2,7 @@
  * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
  * everyone before it has yielded, those included that were themselves still waiting.
  */
-import { type Claimed, type ClaimRequest, ClientTakenError, type Cluster } from '../broker/ports.ts';
+import type { Claimed, ClaimRequest, Cluster } from '../broker/ports.ts';
 
 interface Holder {
   readonly user: string;
@@ -15,9 +15,9 @@ interface Holder {
 export class EmbeddedCluster implements Cluster {
   readonly #holders = new Map<string, Holder>();
 
-  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found>> {
+  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
     const previous = this.#holders.get(clientId);
-    if (previous !== undefined && previous.user !== '' && previous.user !== user) throw new ClientTakenError();
+    if (previous !== undefined && previous.user !== '' && previous.user !== user) return undefined;
     const holder: Holder = { user, yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
     const release = (): void => {

@@ -4,7 +4,7 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
-import { type Claimed, type ClaimRequest, type ClaimStamp, ClientTakenError, type Cluster } from '../broker/ports.ts';
+import type { Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { compareStamps, decodeQuestion, decodeStamp, encodeQuestion, encodeStamp, tagOf } from './claim-stamp.ts';
 import { isNoResponders, wired } from './raw-message.ts';
@@ -105,17 +105,17 @@ export class NatsCluster implements Cluster {
   }
 
   /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
-  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found>> {
+  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
     const previous = this.#held.get(clientId);
     const userTag = tagOf(user);
-    if (previous !== undefined && !mayTake(userTag, previous)) throw new ClientTakenError();
+    if (previous !== undefined && !mayTake(userTag, previous)) return undefined;
     const held = this.#hold({ clientId, userTag, yielded }, previous);
     if (previous !== undefined) await previous.yielded();
     // A client that moves from one connection of this node to another is nowhere else.
     const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
     if (held.isRefused) {
       this.#release(held);
-      throw new ClientTakenError();
+      return undefined;
     }
     const found = early?.found ?? look();
     found.catch(nothing);

@@ -33,9 +33,15 @@ function node(index: number): Node {
   return found;
 }
 
-function claim(index: number, clientId: string, yielded: () => Promise<void>): Promise<Claimed<StoredSession>> {
-  const { cluster, sessions } = node(index);
-  return cluster.claim({ clientId, user: '', yielded, look: () => sessions.load(clientId) });
+async function claim(
+  index: number,
+  clientId: string,
+  yielded: () => Promise<void>,
+  look = () => node(index).sessions.load(clientId),
+): Promise<Claimed<StoredSession>> {
+  const claimed = await node(index).cluster.claim({ clientId, user: '', yielded, look });
+  assert.ok(claimed !== undefined);
+  return claimed;
 }
 
 async function write(index: number, clientId: string, { revision }: StoredSession, text: string): Promise<void> {
@@ -74,18 +80,18 @@ test(`a client that has just left the node before, ${ROUNDS} times, and many cli
 });
 
 test('a client that was away for longer than its subscription outlives it: found in the same round trip', async () => {
-  const { cluster, sessions } = node(0);
+  const { sessions } = node(0);
   let looks = 0;
   const look = (): Promise<StoredSession> => {
     looks++;
     return sessions.load('alone');
   };
-  const { claim: mine, found } = await cluster.claim({ clientId: 'alone', user: '', yielded: async () => {}, look });
+  const { claim: mine, found } = await claim(0, 'alone', async () => {}, look);
   assert.deepEqual(await found, { record: undefined, revision: 0 });
   assert.equal(looks, 1);
   mine.release();
   // The other node is told that somebody has just been here, so what came with the first answer does not count.
-  const next = await node(1).cluster.claim({ clientId: 'alone', user: '', yielded: async () => {}, look });
+  const next = await claim(1, 'alone', async () => {}, look);
   await next.found;
   assert.equal(looks, 3);
 });

@@ -51,7 +51,9 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
       };
       const node = nodes[index % 2];
       assert.ok(node !== undefined);
-      return (await node.claim({ clientId: `race-${round}`, user: '', yielded, look: nothing })).claim;
+      const claimed = await node.claim({ clientId: `race-${round}`, user: '', yielded, look: nothing });
+      assert.ok(claimed !== undefined);
+      return claimed.claim;
     };
     const claims = await Promise.all(Array.from({ length: CLAIMS }, (_, index) => claim(index)));
     await poll(async () => alive.size <= 1, {

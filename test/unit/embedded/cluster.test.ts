@@ -28,7 +28,9 @@ async function isResolved(promise: Promise<unknown>): Promise<boolean> {
 
 /** A claim of the client `a`, or of another one. */
 async function claim(cluster: EmbeddedCluster, yielded: () => Promise<void>, clientId = 'a'): Promise<Claim> {
-  return (await cluster.claim({ clientId, user: '', yielded, look: async () => undefined })).claim;
+  const claimed = await cluster.claim({ clientId, user: '', yielded, look: async () => undefined });
+  assert.ok(claimed !== undefined);
+  return claimed.claim;
 }
 
 describe('embedded cluster', () => {
