@@ -320,13 +320,15 @@ class Node implements RunningServer {
     this.#subscriptions = subscriptions;
     const capabilities = availableCapabilities(config.mqtt, backplane.log !== undefined);
     const retained = capabilities.retainAvailable ? backplane.retained : undefined;
-    const publisher = new Publisher(bus, this.counters, retained);
+    const [ownInbox = ''] = config.nats.inboxPrefix.split('.');
+    const publisher = new Publisher(bus, this.counters, retained, ownInbox);
     const sessions = this.#makeSessions(backplane, publisher);
     this.#sessions = sessions;
     return {
       capabilities,
       clock,
       log,
+      ownInbox,
       bus,
       cluster,
       sessions,

@@ -9,7 +9,7 @@ import type { Extras } from '../message.ts';
 import { MqttError, malformed, Reason } from '../mqtt/reason.ts';
 import { isTopicName } from '../mqtt/topic.ts';
 import type { Bus, LogOutcome, LogPublish, RetainedStore, Route } from './ports.ts';
-import { isPublishAllowed } from './walls.ts';
+import { DEFAULT_INBOX, isPublishAllowed } from './walls.ts';
 
 /** Characters of remembered topics: about 25,000 usual ones. */
 const ROUTE_CHARACTERS = 2 * 1024 * 1024;
@@ -18,13 +18,15 @@ export class Publisher {
   readonly #bus: Bus;
   readonly #counters: Counters;
   readonly #retained: RetainedStore | undefined;
+  readonly #ownInbox: string;
   readonly #routes = new BoundedCache<Route>(ROUTE_CHARACTERS);
 
-  /** `retained`: undefined when nothing is stored. */
-  constructor(bus: Bus, counters: Counters, retained?: RetainedStore) {
+  /** `retained`: undefined when nothing is stored; `ownInbox`: first level of the node's own inboxes. */
+  constructor(bus: Bus, counters: Counters, retained?: RetainedStore, ownInbox = DEFAULT_INBOX) {
     this.#bus = bus;
     this.#retained = retained;
     this.#counters = counters;
+    this.#ownInbox = ownInbox;
   }
 
   /**
@@ -44,7 +46,7 @@ export class Publisher {
   /** Like {@link routeOf} for a topic that is a string already (a will's). */
   route(topic: string): Route | undefined {
     if (!isTopicName(topic)) throw new MqttError(Reason.topicNameInvalid, 'topic name with a wildcard'); // [MQTT5 3.3.2-2] [MQTT311 3.3.2-2]
-    if (!isPublishAllowed(topic)) return undefined;
+    if (!isPublishAllowed(topic, this.#ownInbox)) return undefined;
     const route = this.#bus.route(topic);
     if (route === undefined)
       throw new MqttError(Reason.topicNameInvalid, 'topic name too long or with too many levels');

@@ -31,6 +31,7 @@ export interface Config {
     readonly replicas: number;
     readonly storage: 'file' | 'memory';
     readonly topicPrefix: string;
+    readonly inboxPrefix: string;
     readonly jetstream: 'on' | 'off';
     readonly log: {
       readonly maxAgeSeconds: number;

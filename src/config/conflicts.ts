@@ -97,6 +97,11 @@ function natsConflicts({ nats }: Config): string[] {
     problems.push('nats.password is set without nats.user: set both or neither.');
   if ((nats.tls.cert === '') !== (nats.tls.key === ''))
     problems.push('nats.tls.cert and nats.tls.key belong together: set both or neither.');
+  const [topics, inboxes] = [nats.topicPrefix, nats.inboxPrefix].map((prefix) => prefix.split('.')[0]);
+  if (topics === inboxes)
+    problems.push(
+      `nats.topicPrefix and nats.inboxPrefix both begin with ${topics}: answers of NATS would look like messages of clients, choose another first word for one of them.`,
+    );
   return problems;
 }
 

@@ -72,6 +72,12 @@ export const subjectPrefix: Format<string> = text(
   /^(?!_INBOX(?:\.|$))(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)?$/,
 );
 
+/** Such tokens, one at least. */
+export const inboxPrefix: Format<string> = text(
+  'words of letters, digits, - and _ separated by dots',
+  /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/,
+);
+
 /** Absolute path of a URL. */
 export const urlPath: Format<string> = text('a path that starts with /', /^\/[\w\-./~%]*$/);
 

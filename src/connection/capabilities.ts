@@ -50,7 +50,11 @@ export function announced(capabilities: Capabilities): Omit<ConnackOptions, 'ses
 }
 
 /** Response Information for a client; undefined when there is none that it could publish to. */
-export function responseInformationFor(clientId: string, { responseInformation }: Capabilities): string | undefined {
+export function responseInformationFor(
+  clientId: string,
+  { responseInformation }: Capabilities,
+  ownInbox?: string,
+): string | undefined {
   const text = responseInformation.replaceAll('%c', () => clientId);
-  return isTopicName(text) && isPublishAllowed(text) ? text : undefined;
+  return isTopicName(text) && isPublishAllowed(text, ownInbox) ? text : undefined;
 }

@@ -199,10 +199,12 @@ function connackOf(
   packet: ConnectPacket,
   { clientId, keepAliveSeconds, sessionPresent }: Settled,
 ): ConnackOptions {
-  const { bus, capabilities, limits } = connection.node;
+  const { bus, capabilities, limits, ownInbox } = connection.node;
   const expiry = grantedExpiry(connection, packet);
   // [MQTT5 3.1.2-28]
-  const response = packet.requestResponseInformation ? responseInformationFor(clientId, capabilities) : undefined;
+  const response = packet.requestResponseInformation
+    ? responseInformationFor(clientId, capabilities, ownInbox)
+    : undefined;
   return {
     sessionPresent,
     ...announced(capabilities),

@@ -36,6 +36,8 @@ export interface NodeContext {
   readonly clock: Clock;
   readonly counters: Counters;
   readonly log: Logger;
+  /** First level of the node's own inboxes, which no client may name. */
+  readonly ownInbox: string;
   readonly bus: Bus;
   readonly cluster: Cluster;
   /** Undefined: nothing is stored, Maximum QoS is 0. */

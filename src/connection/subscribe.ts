@@ -159,7 +159,8 @@ function grant(
   const { filter, group } = parsed;
   const missing = notOffered(parsed, node.capabilities);
   if (missing !== undefined) return refuse(missing);
-  if (!isSubscribeAllowed(filter)) return refuse(Reason.notAuthorized, 'not authorized: topic is reserved');
+  if (!isSubscribeAllowed(filter, node.ownInbox))
+    return refuse(Reason.notAuthorized, 'not authorized: topic is reserved');
   if (!node.bus.carries(filter)) return refuse(Reason.quotaExceeded, 'quota: topic filter is too long');
   const isNew = subscriptions.get(request.filter) === undefined;
   const { maximumSubscriptions } = node.limits;

@@ -56,7 +56,7 @@ export interface NatsBackplaneOptions {
 /** Waits for NATS as long as it takes. */
 export async function connectNatsBackplane(options: NatsBackplaneOptions): Promise<Backplane> {
   const { clock, counters, events, incarnation, log, nodeId, settings, signal } = options;
-  const subjects = new SubjectMap(options.topicPrefix);
+  const subjects = new SubjectMap(options.topicPrefix, settings.inboxPrefix);
   const connection = await connectNats(settings, nodeId, { noEcho: false, log, signal });
   const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal });
   const bus = new NatsBus({

@@ -22,6 +22,8 @@ export interface NatsSettings {
   readonly nkeySeedFile: string;
   readonly credsFile: string;
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string; readonly required: boolean };
+  /** Words before each inbox. */
+  readonly inboxPrefix: string;
   readonly reconnectWaitMs: number;
   readonly pingIntervalSeconds: number;
 }
@@ -105,12 +107,13 @@ export function withoutCredentials(servers: readonly string[]): string[] {
 }
 
 async function connectionOptions(settings: NatsSettings, name: string): Promise<ConnectionOptions> {
-  const { password, pingIntervalSeconds, reconnectWaitMs, servers, token, user } = settings;
+  const { inboxPrefix, password, pingIntervalSeconds, reconnectWaitMs, servers, token, user } = settings;
   const authenticator = await authenticatorOf(settings);
   const tls = await tlsOf(settings);
   return {
     servers: [...servers],
     name,
+    inboxPrefix,
     timeout: CONNECT_TIMEOUT_MILLISECONDS,
     reconnectTimeWait: reconnectWaitMs,
     reconnectJitter: Math.ceil(reconnectWaitMs / 2),

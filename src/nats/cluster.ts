@@ -3,10 +3,11 @@
  * a node to which the client connects listens first, then asks there. Nobody listening is answered at once (no responders).
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
-import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
+import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { compareStamps, decodeQuestion, decodeStamp, encodeQuestion, encodeStamp, tagOf } from './claim-stamp.ts';
+import { newInbox } from './inbox.ts';
 import { isNoResponders, wired } from './raw-message.ts';
 import { clientKey } from './session-store.ts';
 
@@ -73,7 +74,7 @@ export class NatsCluster implements Cluster {
   readonly #connection: NatsConnection;
   readonly #incarnation: string;
   readonly #clock: Clock;
-  readonly #inbox = createInbox();
+  readonly #inbox: string;
   readonly #held = new Map<string, Held>();
   readonly #questions = new Map<number, Question>();
   /** By client id, until its session is written: what has given up its claim to another node. */
@@ -95,6 +96,7 @@ export class NatsCluster implements Cluster {
     this.#connection = options.connection;
     this.#incarnation = options.incarnation;
     this.#clock = options.clock;
+    this.#inbox = newInbox(options.connection);
     const prefixLength = this.#inbox.length + 1;
     this.#connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {

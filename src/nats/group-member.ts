@@ -4,8 +4,9 @@
  * they do not. The next request goes out when half of the last one is used up: waiting for its end costs each member a
  * round trip (six pairs of runs: 6 % fewer messages per CPU second in the median, between 21 % fewer and 8 % more).
  */
-import { createInbox, type Msg, type NatsConnection, type Subscription } from 'nats';
+import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { GroupMember, GroupTake } from '../broker/ports.ts';
+import { newInbox } from './inbox.ts';
 import { headerBlock, lastHeader } from './raw-message.ts';
 
 /** Messages on their way to one member at most. */
@@ -97,7 +98,7 @@ export class PullingMember implements GroupMember {
   }
 
   #listen(): void {
-    this.#inbox = createInbox();
+    this.#inbox = newInbox(this.#connection);
     this.#subscription = this.#connection.subscribe(this.#inbox, {
       callback: (error, message) => {
         if (error === null) this.#arrived(message);

@@ -2,8 +2,9 @@
  * Questions to JetStream on one connection: one inbox for all answers, numbered reply subjects, one sweep for those that never come. The
  * library's own request machinery is several times slower (docs/architecture.md).
  */
-import { createInbox, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
+import type { Msg, MsgHdrs, NatsConnection } from 'nats';
 import type { CancelTimer, Clock } from '../clock.ts';
+import { newInbox } from './inbox.ts';
 import { isNoResponders, wired } from './raw-message.ts';
 
 /** Nobody answered, or nobody could: asking again may help. */
@@ -59,7 +60,7 @@ export interface StoredMessage {
 export class Requests {
   readonly connection: NatsConnection;
   readonly #clock: Clock;
-  readonly #inbox = createInbox();
+  readonly #inbox: string;
   readonly #questions = new Map<number, Question>();
   readonly #stopSweep: CancelTimer;
   #next = 1;
@@ -68,6 +69,7 @@ export class Requests {
   constructor(connection: NatsConnection, clock: Clock) {
     this.connection = connection;
     this.#clock = clock;
+    this.#inbox = newInbox(connection);
     const prefix = this.#inbox.length + 1;
     connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {

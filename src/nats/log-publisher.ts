@@ -3,12 +3,13 @@
  * the first sign of trouble (no leader, too many requests, silence, a lost connection) nothing new is sent until everything under way
  * is settled or given up; then what is unsettled goes again, in its order, so that the log never has a publisher's messages reordered.
  */
-import { createInbox, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
+import type { Msg, MsgHdrs, NatsConnection } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
 import type { LogOutcome, LogPublish } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { NatsRoute } from './bus.ts';
 import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
+import { newInbox } from './inbox.ts';
 import { LOG_PREFIX } from './log-record.ts';
 import { answerOf, isTemporary, isTooMany, outcomeOf, type PublishError, sequenceOf } from './publish-answer.ts';
 import { wired } from './raw-message.ts';
@@ -53,7 +54,7 @@ export interface LogPublisherOptions {
 
 export class LogPublisher {
   readonly #options: LogPublisherOptions;
-  readonly #inbox = createInbox();
+  readonly #inbox: string;
   /** Sent and not settled, by number, which is the order of publishing. */
   readonly #flights = new Map<number, Flight>();
   #queue: LogPublish[] = [];
@@ -87,6 +88,7 @@ export class LogPublisher {
   constructor(options: LogPublisherOptions) {
     this.#options = options;
     const { clock, connection } = options;
+    this.#inbox = newInbox(connection);
     this.#maximumPayload = connection.info?.max_payload ?? 0;
     const prefix = this.#inbox.length + 1;
     connection.subscribe(`${this.#inbox}.*`, {

@@ -3,9 +3,10 @@
  * stands where its last page ended; whoever asks for what follows there goes on with it, and it ends by itself when nobody does.
  */
 import { randomBytes } from 'node:crypto';
-import { createInbox, type Msg, type Subscription } from 'nats';
+import type { Msg, Subscription } from 'nats';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { type Place, placeOf } from './consumed.ts';
+import { newInbox } from './inbox.ts';
 import { type Requests, UnavailableError } from './jetstream.ts';
 
 /** Small: taking one in holds up everybody else. */
@@ -107,7 +108,7 @@ export class RetainedScans {
     const { clock, pages } = this.#options;
     const { connection } = pages;
     return new Promise((resolve, reject) => {
-      const inbox = createInbox();
+      const inbox = newInbox(connection);
       let count = 0;
       let reached = after;
       let pending = 0;

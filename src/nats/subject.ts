@@ -14,6 +14,7 @@ export const MAX_SUBJECT_BYTES = 3_000;
 export const MAX_LEVELS = 256;
 /** Longest queue group in UTF-8 bytes: it shares the SUB line with a subject. Longer names travel as their hash. */
 const MAX_GROUP_BYTES = 512;
+const DEFAULT_INBOX = '_INBOX';
 /** UTF-8 bytes that a character of a JavaScript string takes at most. */
 const MAX_BYTES_PER_CHARACTER = 3;
 /** A subject of so few characters is below all caps, whatever they are: each token is one at least, and its dot. */
@@ -49,11 +50,18 @@ export function subjectMatches(pattern: string, subject: string): boolean {
 export class SubjectMap {
   /** With its dot, or empty. */
   readonly #prefix: string;
+  /** First tokens of inboxes: everybody's, and the node's own. */
+  readonly #inboxes: readonly string[];
 
-  /** `prefix`: NATS tokens of letters, digits, `-` and `_` that go before every subject; empty = none. */
-  constructor(prefix: string) {
+  /**
+   * `prefix`: NATS tokens of letters, digits, `-` and `_` that go before every subject; empty = none. `inboxPrefix`: those before the
+   * node's inboxes.
+   */
+  constructor(prefix: string, inboxPrefix = DEFAULT_INBOX) {
     if (prefix !== '' && !PREFIX.test(prefix)) throw new Error(`not a subject prefix: ${prefix}`);
     this.#prefix = prefix === '' ? '' : `${prefix}.`;
+    const [own = DEFAULT_INBOX] = inboxPrefix.split('.');
+    this.#inboxes = [...new Set([DEFAULT_INBOX, own])];
   }
 
   /** Undefined above the caps; `topic` is a well-formed topic name. */
@@ -80,13 +88,15 @@ export class SubjectMap {
     return decodeTokens(subject.slice(this.#prefix.length));
   }
 
-  /** Whether a subject is behind the walls: its first level starts with `$` or is `_INBOX`. Cheap: asked for every message of a wildcard. */
+  /** Whether a subject is behind the walls: its first level starts with `$` or is that of inboxes. Cheap: asked for every message of a wildcard. */
   startsWithHidden(subject: string): boolean {
     const start = this.#prefix.length;
     if (subject.charCodeAt(start) === 0x24) return true;
-    return (
-      subject.startsWith('_INBOX', start) && (subject.length === start + 6 || subject.charCodeAt(start + 6) === 0x2e)
-    );
+    for (const inbox of this.#inboxes) {
+      const end = start + inbox.length;
+      if (subject.startsWith(inbox, start) && (subject.length === end || subject.charCodeAt(end) === DOT)) return true;
+    }
+    return false;
   }
 
   #capped(subject: string): string | undefined {

@@ -10,6 +10,7 @@ export function natsSettings(...servers: string[]): NatsSettings {
     nkeySeedFile: '',
     credsFile: '',
     tls: { ca: '', cert: '', key: '', required: false },
+    inboxPrefix: '_INBOX',
     reconnectWaitMs: 100,
     pingIntervalSeconds: 5,
   };

@@ -115,6 +115,7 @@ export async function startWiredNode({
   const writes = new WriteBatch();
   const connections = new Connections(clock);
   const context = {
+    ownInbox: '_INBOX',
     capabilities: allCapabilities,
     clock,
     counters,

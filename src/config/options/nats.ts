@@ -1,5 +1,5 @@
 /** Options of NATS. */
-import { boolean, choice, file, integer, natsServers, subjectPrefix, text } from '../formats.ts';
+import { boolean, choice, file, inboxPrefix, integer, natsServers, subjectPrefix, text } from '../formats.ts';
 import { GIB, KIB, MIB, type Option, option, secret } from './option.ts';
 
 export const nats: readonly Option[] = [
@@ -24,6 +24,13 @@ export const nats: readonly Option[] = [
     subjectPrefix,
     '',
     'Goes before every subject: `mqtt` turns topic `a/b` into subject `mqtt.a.b`.',
+  ),
+  option(
+    'nats.inboxPrefix',
+    'NATS_INBOX_PREFIX',
+    inboxPrefix,
+    '_INBOX',
+    'Goes before the subjects on which NATS answers this server; clients can reach no topic below its first word.',
   ),
   option(
     'nats.jetstream',

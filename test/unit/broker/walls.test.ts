@@ -49,6 +49,16 @@ test('first levels that start with `$`, and `_INBOX`, are for no client', () => 
   }
 });
 
+test('the first level of the own inboxes is for no client, beside `_INBOX`', () => {
+  for (const topic of ['_INBOX_edge', '_INBOX_edge/a', '_INBOX/a', '$JS/a']) {
+    assert.equal(isPublishAllowed(topic, '_INBOX_edge'), false, topic);
+    assert.equal(isSubscribeAllowed(topic, '_INBOX_edge'), false, topic);
+  }
+  for (const topic of ['_INBOX_edges', '_INBOX_edg/a', 'a/_INBOX_edge'])
+    assert.equal(isPublishAllowed(topic, '_INBOX_edge'), true, topic);
+  assert.equal(isPublishAllowed('_INBOX_edge/a'), true);
+});
+
 test('`$SYS` may be read, not written', () => {
   for (const filter of ['$SYS', '$SYS/#', '$SYS/broker/+', '$SYS/'])
     assert.equal(isSubscribeAllowed(filter), true, filter);

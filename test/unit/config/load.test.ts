@@ -115,6 +115,12 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
     ['empty entry in a list', { env: { SUPERMQ_NATS_SERVERS: ',' } }, /nats\.servers from SUPERMQ_NATS_SERVERS is ","/],
     ['prefix of NATS itself', { env: { SUPERMQ_NATS_TOPIC_PREFIX: '_INBOX.x' } }, /first one not _INBOX/],
     [
+      'inboxes among the topics',
+      { env: { SUPERMQ_NATS_TOPIC_PREFIX: 'mqtt.a', SUPERMQ_NATS_INBOX_PREFIX: 'mqtt.b' } },
+      /nats\.topicPrefix and nats\.inboxPrefix both begin with mqtt/,
+    ],
+    ['wildcard for inboxes', { env: { SUPERMQ_NATS_INBOX_PREFIX: 'a.*' } }, /nats\.inboxPrefix .* separated by dots/],
+    [
       'HTTP port on a listener',
       { env: { SUPERMQ_HTTP_PORT: '1883', SUPERMQ_WORKERS: '2', SUPERMQ_NATS_SERVERS: 'a' } },
       /http\.port and mqtt\.tcp\.port are both 1883/,

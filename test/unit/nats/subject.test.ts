@@ -231,6 +231,14 @@ describe('subjects', () => {
       for (const subject of open) assert.equal(map.startsWithHidden(prefix + subject), false, subject);
     }
   });
+
+  test('inboxes under a prefix of their own are hidden beside the usual ones, and only they', () => {
+    const own = new SubjectMap('', '_INBOX_edge.a');
+    for (const subject of ['_INBOX_edge', '_INBOX_edge.a.1', '_INBOX_edge.b', '_INBOX.a', '$JS.API.INFO'])
+      assert.equal(own.startsWithHidden(subject), true, subject);
+    for (const subject of ['_INBOX_edges.a', '_INBOX_edg.a', 'a._INBOX_edge', 'a'])
+      assert.equal(own.startsWithHidden(subject), false, subject);
+  });
 });
 
 describe('filters', () => {
