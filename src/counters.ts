@@ -49,6 +49,8 @@ export interface Counters {
   busPublished: number;
   busReceived: number;
   busReconnects: number;
+  /** Requests of this node that NATS refused: permissions are missing, or a login has ended. */
+  busRefused: number;
   /** Retained messages put in their place, removals included. */
   retainedStored: number;
   /** Retained messages sent to new subscriptions. */
@@ -104,6 +106,7 @@ export function makeCounters(): Counters {
     busPublished: 0,
     busReceived: 0,
     busReconnects: 0,
+    busRefused: 0,
     retainedStored: 0,
     retainedDelivered: 0,
     retainIgnored: 0,

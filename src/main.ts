@@ -10,7 +10,9 @@ import { systemClock } from './clock.ts';
 import { readCommandLine } from './config/command-line.ts';
 import { type Config, ConfigError } from './config/config.ts';
 import { makeLog } from './log.ts';
+import { provisionOnce } from './nats/provision-once.ts';
 import { type RunningServer, startServer } from './server.ts';
+import { storageSettings } from './storage-settings.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { linkToPrimary, type PrimaryLink } from './workers/worker.ts';
 
@@ -25,6 +27,7 @@ function main(): void {
     const command = readCommandLine(process.argv.slice(2), version);
     if (command.kind === 'print') process.stdout.write(command.text);
     else if (command.kind === 'scram-user') printScramUser(command.name).catch(misused);
+    else if (command.kind === 'provision') provision(command.config);
     else run(command.config);
   } catch (error) {
     misused(error);
@@ -45,6 +48,16 @@ async function printScramUser(name: string): Promise<void> {
     return;
   }
   throw new ScramError('There is no password on standard input.');
+}
+
+/** The streams alone, as a user of NATS who may make them. */
+function provision(config: Config): void {
+  const log = makeLog(config.log.level, config.node.id);
+  const { node, nats: settings } = config;
+  provisionOnce({ settings, storage: storageSettings(settings), name: node.id, clock: systemClock, log }).then(
+    () => log.info({ event: 'nats.provisioned' }, 'All streams are there'),
+    failure(log),
+  );
 }
 
 function run(config: Config): void {

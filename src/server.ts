@@ -28,6 +28,7 @@ import { Reason, RedirectError } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
 import { makeNodeSessions } from './node-sessions.ts';
 import type { Sessions } from './session/sessions.ts';
+import { storageSettings } from './storage-settings.ts';
 import type { Listener, Transport } from './transport/listener.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
@@ -228,18 +229,14 @@ class Node implements RunningServer {
         maximumGroups: config.limits.maxGroups,
       });
     }
-    const { jetstream, log: stored, maxInFlightBytes, replicas, storage, topicPrefix, ...settings } = config.nats;
+    const { jetstream, maxInFlightBytes, provision, topicPrefix, ...settings } = config.nats;
     return connectNatsBackplane({
       settings,
       topicPrefix,
       maximumInFlightBytes: maxInFlightBytes,
       jetstream: jetstream === 'on',
-      replicas,
-      storage,
-      logMaxAgeSeconds: stored.maxAgeSeconds,
-      logMaxBytes: stored.maxBytes,
-      logDiscard: stored.discard,
-      duplicateWindowSeconds: stored.duplicateWindowSeconds,
+      provision,
+      ...storageSettings(config.nats),
       nodeId: config.node.id,
       incarnation: this.#incarnation,
       counters: this.counters,

@@ -50,6 +50,10 @@ const counterHelp = {
   busPublished: ['supermq_bus_published_total', 'Messages handed to the backplane'],
   busReceived: ['supermq_bus_received_total', 'Messages taken from the backplane, once per matching filter'],
   busReconnects: ['supermq_bus_reconnects_total', 'Times the backplane connection was restored'],
+  busRefused: [
+    'supermq_bus_refused_total',
+    'Requests of this node that the backplane refused: missing permissions, ended logins',
+  ],
   retainedStored: ['supermq_retained_stored_total', 'Retained messages put in their place, removals included'],
   retainedDelivered: ['supermq_retained_delivered_total', 'Retained messages sent to new subscriptions'],
   retainIgnored: ['supermq_retain_ignored_total', 'MQTT 3.x messages with RETAIN, delivered but not retained'],

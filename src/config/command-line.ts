@@ -8,9 +8,11 @@ import { environmentHelp, printConfig } from './reference.ts';
 export type Command =
   | { readonly kind: 'run'; readonly config: Config }
   | { readonly kind: 'print'; readonly text: string }
+  | { readonly kind: 'provision'; readonly config: Config }
   | { readonly kind: 'scram-user'; readonly name: string };
 
 const USAGE = `Usage: supermq [--config FILE]
+       supermq provision [--config FILE]
        supermq scram-user NAME
 
   --config FILE    YAML file with options; see config/default.yaml
@@ -18,6 +20,7 @@ const USAGE = `Usage: supermq [--config FILE]
   --version        print the version and end
   --help           print this and end
 
+  provision        make the streams that are missing in JetStream, and end
   scram-user NAME  read a password from standard input and print the line of auth.scram.file for that user
 
 Options come from the defaults, then the file, then these environment variables:
@@ -29,11 +32,20 @@ Options come from the defaults, then the file, then these environment variables:
  */
 export function readCommandLine(args: readonly string[], version: string, env: Environment = process.env): Command {
   if (args[0] === 'scram-user') return scramUser(args.slice(1));
+  if (args[0] === 'provision') return provision(args.slice(1), env);
   const { config: file, help, 'print-config': print, version: showVersion } = parse(args);
   if (help === true) return { kind: 'print', text: `${USAGE}\n${environmentHelp()}\n` };
   if (showVersion === true) return { kind: 'print', text: `${version}\n` };
   const config = loadConfig(file === undefined ? { env } : { env, file });
   return print === true ? { kind: 'print', text: printConfig(config) } : { kind: 'run', config };
+}
+
+function provision(args: readonly string[], env: Environment): Command {
+  const { config: file, ...others } = parse(args);
+  if (Object.keys(others).length > 0) throw new ConfigError(['provision takes --config only. See supermq --help.']);
+  const config = loadConfig(file === undefined ? { env } : { env, file });
+  if (config.nats.servers.length > 0) return { kind: 'provision', config };
+  throw new ConfigError(['provision needs NATS: set nats.servers (SUPERMQ_NATS_SERVERS).']);
 }
 
 function scramUser([name, ...rest]: readonly string[]): Command {

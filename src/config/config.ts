@@ -33,6 +33,7 @@ export interface Config {
     readonly topicPrefix: string;
     readonly inboxPrefix: string;
     readonly jetstream: 'on' | 'off';
+    readonly provision: 'auto' | 'check';
     readonly log: {
       readonly maxAgeSeconds: number;
       readonly maxBytes: number;

@@ -12,26 +12,20 @@ import { Requests } from './jetstream.ts';
 import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
 import { LogRecords } from './log-record.ts';
-import { provision } from './provision.ts';
+import { provision, type StorageSettings } from './provision.ts';
 import { RETAINED_PREFIX } from './retained-page.ts';
 import { NatsRetainedStore } from './retained-store.ts';
 import { NatsSessionStore } from './session-store.ts';
 import { SubjectMap } from './subject.ts';
 import { NatsWillStore } from './will-store.ts';
 
-export interface NatsBackplaneOptions {
+export interface NatsBackplaneOptions extends StorageSettings {
   readonly settings: NatsSettings;
   readonly topicPrefix: string;
   readonly maximumInFlightBytes: number;
   /** Off: no log and no sessions. */
   readonly jetstream: boolean;
-  readonly replicas: number;
-  readonly storage: 'file' | 'memory';
-  readonly logMaxAgeSeconds: number;
-  /** 0 = what JetStream allows. */
-  readonly logMaxBytes: number;
-  readonly logDiscard: 'new' | 'old';
-  readonly duplicateWindowSeconds: number;
+  readonly provision: 'auto' | 'check';
   readonly logEvents: LogEvents;
   /** How long a message of a group stays with a node that says nothing. */
   readonly groupAckWaitSeconds: number;
@@ -57,8 +51,9 @@ export interface NatsBackplaneOptions {
 export async function connectNatsBackplane(options: NatsBackplaneOptions): Promise<Backplane> {
   const { clock, counters, events, incarnation, log, nodeId, settings, signal } = options;
   const subjects = new SubjectMap(options.topicPrefix, settings.inboxPrefix);
-  const connection = await connectNats(settings, nodeId, { noEcho: false, log, signal });
-  const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal });
+  const refused = (): void => void counters.busRefused++;
+  const connection = await connectNats(settings, nodeId, { noEcho: false, log, signal, refused });
+  const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused });
   const bus = new NatsBus({
     connection,
     subjects,

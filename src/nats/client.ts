@@ -2,12 +2,13 @@
  * Connections to NATS: credentials, TLS, retries, and what happens to them afterwards. A node has two: one for messages and
  * one for what must not wait behind them (takeovers; later leases, acknowledgements and records).
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import {
   type Authenticator,
   type ConnectionOptions,
   credsAuthenticator,
   type NatsConnection,
+  NatsError,
   nkeyAuthenticator,
 } from 'nats';
 import type { Logger } from 'pino';
@@ -40,6 +41,10 @@ export interface ConnectionWatcher {
 const OLDEST_SERVER = '2.11.0';
 const CONNECT_TIMEOUT_MILLISECONDS = 5_000;
 const LONGEST_RETRY_MILLISECONDS = 5_000;
+/** Between two words of what NATS refuses. */
+const REFUSAL_MILLISECONDS = 1_000;
+/** Of a subject that was refused: a client may have chosen it. */
+const SHOWN_CHARACTERS = 200;
 
 /** The server is too old: retrying does not help. */
 export class ServerTooOldError extends Error {
@@ -56,20 +61,23 @@ export class ServerTooOldError extends Error {
 export async function connectNats(
   settings: NatsSettings,
   name: string,
-  options: { noEcho: boolean; log: Logger; signal: AbortSignal },
+  options: { noEcho: boolean; log: Logger; signal: AbortSignal; refused?: () => void },
 ): Promise<NatsConnection> {
-  const connectOptions = { ...(await connectionOptions(settings, name)), noEcho: options.noEcho };
+  const connectOptions = { ...connectionOptions(settings, name), noEcho: options.noEcho };
   let wait = settings.reconnectWaitMs;
   for (;;) {
     options.signal.throwIfAborted();
     try {
-      const connection = await connectWired(connectOptions);
-      return await checkVersion(connection);
+      const connection = await checkVersion(await connectWired(connectOptions));
+      reportRefusals(connection, options.log, options.refused);
+      return connection;
     } catch (error) {
       if (error instanceof ServerTooOldError) throw error;
       options.log.warn(
         { event: 'nats.connectFailed', servers: withoutCredentials(settings.servers), err: error },
-        'NATS cannot be reached; trying again',
+        isRefusedLogin(error)
+          ? 'NATS refuses the credentials of this node; trying again'
+          : 'NATS cannot be reached; trying again',
       );
     }
     await pause(wait, options.signal);
@@ -87,8 +95,6 @@ export function watchConnection(connection: NatsConnection, log: Logger, watcher
       } else if (status.type === 'reconnect') {
         log.info({ event: 'nats.reconnected', server: status.data }, 'NATS connection restored');
         watcher.reconnected();
-      } else if (status.type === 'error') {
-        log.error({ event: 'nats.refused', code: status.data }, 'NATS refused a request of this node');
       }
     }
   };
@@ -106,10 +112,38 @@ export function withoutCredentials(servers: readonly string[]): string[] {
   return servers.map((server) => server.replace(/\/\/[^@/]*@/, '//'));
 }
 
-async function connectionOptions(settings: NatsSettings, name: string): Promise<ConnectionOptions> {
+/** Said from the first request on; those that follow within a while are counted, since a client may be their cause. */
+function reportRefusals(connection: NatsConnection, log: Logger, refused: () => void = () => {}): void {
+  let quietUntil = 0;
+  let unsaid = 0;
+  const follow = async (): Promise<void> => {
+    for await (const { data: code, permissionContext, type } of connection.status()) {
+      if (type !== 'error') continue;
+      refused();
+      unsaid++;
+      if (performance.now() < quietUntil) continue;
+      const { operation, subject } = permissionContext ?? {};
+      log.error(
+        { event: 'nats.refused', code, operation, subject: subject?.slice(0, SHOWN_CHARACTERS), count: unsaid },
+        'NATS refused a request of this node',
+      );
+      unsaid = 0;
+      quietUntil = performance.now() + REFUSAL_MILLISECONDS;
+    }
+  };
+  follow().catch((error: unknown) =>
+    log.error({ event: 'nats.statusFailed', err: error }, 'NATS status can no longer be followed'),
+  );
+}
+
+function isRefusedLogin(error: unknown): boolean {
+  return error instanceof NatsError && error.isAuthError();
+}
+
+function connectionOptions(settings: NatsSettings, name: string): ConnectionOptions {
   const { inboxPrefix, password, pingIntervalSeconds, reconnectWaitMs, servers, token, user } = settings;
-  const authenticator = await authenticatorOf(settings);
-  const tls = await tlsOf(settings);
+  const authenticator = authenticatorOf(settings);
+  const tls = tlsOf(settings);
   return {
     servers: [...servers],
     name,
@@ -130,19 +164,33 @@ async function connectionOptions(settings: NatsSettings, name: string): Promise<
   };
 }
 
-async function authenticatorOf(settings: NatsSettings): Promise<Authenticator | undefined> {
-  if (settings.credsFile !== '') return credsAuthenticator(await readFile(settings.credsFile));
-  if (settings.nkeySeedFile === '') return undefined;
-  const seed = (await readFile(settings.nkeySeedFile, 'utf8')).trim();
-  return nkeyAuthenticator(new TextEncoder().encode(seed));
+/** Files are read for each attempt: credentials can be replaced while the node runs. */
+function authenticatorOf({ credsFile, nkeySeedFile }: NatsSettings): Authenticator | undefined {
+  if (credsFile !== '') return credsAuthenticator(rereading(credsFile));
+  return nkeySeedFile === '' ? undefined : nkeyAuthenticator(rereading(nkeySeedFile, (text) => text.trim()));
 }
 
-async function tlsOf({ servers, tls }: NatsSettings): Promise<ConnectionOptions['tls'] | undefined> {
+/** What is in the file; while it cannot be read, what was in it before. */
+function rereading(path: string, clean = (text: string): string => text): () => Uint8Array {
+  const read = (): Uint8Array => new TextEncoder().encode(clean(readFileSync(path, 'utf8')));
+  let last = read();
+  return () => {
+    try {
+      last = read();
+    } catch {
+      // Being replaced, or removed by mistake: NATS says whether the old one still holds.
+    }
+    return last;
+  };
+}
+
+/** The library reads the files for each attempt. */
+function tlsOf({ servers, tls }: NatsSettings): ConnectionOptions['tls'] | undefined {
   const isRequired = tls.required || servers.some((server) => server.startsWith('tls://'));
   if (tls.ca === '' && tls.cert === '' && !isRequired) return undefined;
   return {
-    ...(tls.ca === '' ? {} : { ca: await readFile(tls.ca, 'utf8') }),
-    ...(tls.cert === '' ? {} : { cert: await readFile(tls.cert, 'utf8'), key: await readFile(tls.key, 'utf8') }),
+    ...(tls.ca === '' ? {} : { caFile: tls.ca }),
+    ...(tls.cert === '' ? {} : { certFile: tls.cert, keyFile: tls.key }),
   };
 }
 

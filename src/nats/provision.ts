@@ -1,6 +1,6 @@
 /**
- * The streams that supermq keeps in JetStream: made when absent, checked when present. A stream with other settings is reported and left
- * as it is: it may be the operator's wish, and changing it may lose what it holds.
+ * The streams that supermq keeps in JetStream: made when absent, unless somebody else is to make them, and checked when present. A stream
+ * with other settings is reported and left as it is: it may be the operator's wish, and changing it may lose what it holds.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -23,6 +23,8 @@ export interface StorageSettings {
 }
 
 export interface ProvisionOptions extends StorageSettings {
+  /** Check: streams must be there already, so that a node needs no permission to make any. Default auto. */
+  readonly provision?: 'auto' | 'check';
   /** Gives up waiting for JetStream. */
   readonly signal?: AbortSignal;
 }
@@ -35,6 +37,17 @@ export class JetStreamMissingError extends Error {
       options,
     );
     this.name = 'JetStreamMissingError';
+  }
+}
+
+/** Streams are not there, and this node is not to make them. */
+export class StreamsMissingError extends Error {
+  constructor(names: readonly string[]) {
+    const [are, them] = names.length === 1 ? ['is', 'it'] : ['are', 'them'];
+    super(
+      `${names.join(', ')} ${are} missing in JetStream, and nats.provision is check: make ${them} with "supermq provision" as a NATS user who may, or set nats.provision to auto`,
+    );
+    this.name = 'StreamsMissingError';
   }
 }
 
@@ -58,15 +71,22 @@ type StreamSettings = Readonly<Record<string, unknown>> & { readonly name: strin
 
 /**
  * Makes or checks all streams; safe when many nodes start at once.
- * @throws JetStreamMissingError; ApiError for what JetStream refuses; UnavailableError when it never answers; Error for streams of a
+ * @throws JetStreamMissingError; StreamsMissingError; ApiError for what JetStream refuses; UnavailableError when it never answers; Error for streams of a
  * newer version; the signal's reason
  */
 export async function provision(requests: Requests, options: ProvisionOptions, log: Logger): Promise<void> {
+  const attempt = options.provision === 'check' ? find : makeOrFind;
+  const missing: string[] = [];
   for (const wanted of streamsOf(options)) {
-    const found = await patiently({ requests, log, signal: options.signal }, () => makeOrFind(requests, wanted));
+    const found = await patiently({ requests, log, signal: options.signal }, () => attempt(requests, wanted));
+    if (found === undefined) {
+      missing.push(wanted.name);
+      continue;
+    }
     checkVersion(wanted.name, found);
     reportDifferences(wanted, found, log);
   }
+  if (missing.length > 0) throw new StreamsMissingError(missing);
 }
 
 function streamsOf(settings: StorageSettings): StreamSettings[] {
@@ -101,13 +121,8 @@ function streamsOf(settings: StorageSettings): StreamSettings[] {
 }
 
 async function makeOrFind(requests: Requests, wanted: StreamSettings): Promise<StreamSettings> {
-  const find = (): Promise<{ config: StreamSettings }> =>
-    requests.api(`STREAM.INFO.${wanted.name}`, '', CALL_MILLISECONDS);
-  try {
-    return (await find()).config;
-  } catch (error) {
-    if (!(error instanceof ApiError && error.errorCode === NOT_FOUND)) throw error;
-  }
+  const present = await find(requests, wanted);
+  if (present !== undefined) return present;
   try {
     const made = await requests.api<{ config: StreamSettings }>(
       `STREAM.CREATE.${wanted.name}`,
@@ -117,7 +132,17 @@ async function makeOrFind(requests: Requests, wanted: StreamSettings): Promise<S
     return made.config;
   } catch (error) {
     // Another node was faster, with other settings.
-    if (error instanceof ApiError && error.errorCode === IN_USE) return (await find()).config;
+    const faster = error instanceof ApiError && error.errorCode === IN_USE ? await find(requests, wanted) : undefined;
+    if (faster === undefined) throw error;
+    return faster;
+  }
+}
+
+async function find(requests: Requests, { name }: StreamSettings): Promise<StreamSettings | undefined> {
+  try {
+    return (await requests.api<{ config: StreamSettings }>(`STREAM.INFO.${name}`, '', CALL_MILLISECONDS)).config;
+  } catch (error) {
+    if (error instanceof ApiError && error.errorCode === NOT_FOUND) return undefined;
     throw error;
   }
 }

@@ -20,6 +20,7 @@ export async function openBackplane(
     topicPrefix: '',
     maximumInFlightBytes: 1024 * 1024,
     jetstream: true,
+    provision: 'auto',
     replicas: 1,
     storage: 'file',
     logMaxAgeSeconds: 3_600,

@@ -40,6 +40,13 @@ export const nats: readonly Option[] = [
     'Store QoS 1 and 2 and sessions in JetStream; off = QoS 0 only, and CONNACK says so.',
   ),
   option(
+    'nats.provision',
+    'NATS_PROVISION',
+    choice('auto', 'check'),
+    'auto',
+    'Make streams that are missing; check = refuse to start without them, for a NATS user who may not make any.',
+  ),
+  option(
     'nats.log.maxAgeSeconds',
     'NATS_LOG_MAX_AGE_SECONDS',
     integer(60, 31_536_000, 'seconds'),
