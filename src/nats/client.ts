@@ -7,6 +7,7 @@ import {
   type Authenticator,
   type ConnectionOptions,
   credsAuthenticator,
+  ErrorCode,
   type NatsConnection,
   NatsError,
   nkeyAuthenticator,
@@ -75,9 +76,7 @@ export async function connectNats(
       if (error instanceof ServerTooOldError) throw error;
       options.log.warn(
         { event: 'nats.connectFailed', servers: withoutCredentials(settings.servers), err: error },
-        isRefusedLogin(error)
-          ? 'NATS refuses the credentials of this node; trying again'
-          : 'NATS cannot be reached; trying again',
+        `${whyNot(error, settings)}; trying again`,
       );
     }
     await pause(wait, options.signal);
@@ -136,8 +135,12 @@ function reportRefusals(connection: NatsConnection, log: Logger, refused: () => 
   );
 }
 
-function isRefusedLogin(error: unknown): boolean {
-  return error instanceof NatsError && error.isAuthError();
+function whyNot(error: unknown, { tls }: NatsSettings): string {
+  if (error instanceof NatsError && error.isAuthError()) return 'NATS refuses the credentials of this node';
+  // A server that does not accept a certificate says so after the handshake, where the library does not listen.
+  const isSilent = error instanceof NatsError && error.code === ErrorCode.Timeout;
+  if (isSilent && tls.cert !== '') return 'NATS does not answer, or does not accept the certificate of this node';
+  return 'NATS cannot be reached';
 }
 
 function connectionOptions(settings: NatsSettings, name: string): ConnectionOptions {

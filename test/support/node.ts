@@ -15,6 +15,8 @@ import { endsWithParent } from './with-parent.ts';
 
 const entry = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 const READY_MILLISECONDS = 30_000;
+const REMEMBERED_CHARACTERS = 4 * 1024 * 1024;
+const SHOWN_CHARACTERS = 8_192;
 
 export interface TestNode extends RunningServer {
   readonly tcp: number;
@@ -96,6 +98,11 @@ export class EdgeProcess {
 
   /** The last lines that the process wrote. */
   get output(): string {
+    return this.#output.slice(-SHOWN_CHARACTERS);
+  }
+
+  /** All that the process wrote, unless it wrote very much. */
+  get wholeOutput(): string {
     return this.#output;
   }
 
@@ -112,8 +119,8 @@ export class EdgeProcess {
   async waitForStatus(path: 'healthz' | 'readyz', wanted: number): Promise<void> {
     const deadline = Date.now() + READY_MILLISECONDS;
     while ((await this.status(path)) !== wanted) {
-      if (!this.isRunning) throw new Error(`the node ended: ${this.#output}`);
-      if (Date.now() > deadline) throw new Error(`/${path} is not ${wanted}: ${this.#output}`);
+      if (!this.isRunning) throw new Error(`the node ended: ${this.output}`);
+      if (Date.now() > deadline) throw new Error(`/${path} is not ${wanted}: ${this.output}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -151,6 +158,6 @@ export class EdgeProcess {
   }
 
   #remember(chunk: Buffer): void {
-    this.#output = (this.#output + chunk.toString()).slice(-8_192);
+    this.#output = (this.#output + chunk.toString()).slice(-REMEMBERED_CHARACTERS);
   }
 }
