@@ -12,6 +12,7 @@ import { findConflicts } from './conflicts.ts';
 import { FormatError } from './formats.ts';
 import type { Option } from './options/option.ts';
 import { schema } from './schema.ts';
+import { readSecret, secretFileEnv, secretFileKey, secretFileNames, secretOfFile } from './secret-files.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -100,15 +101,22 @@ function parseYaml(text: string, path: string, { problems }: Findings): unknown 
 }
 
 function readSection(section: object, at: { prefix: string; path: string }, findings: Findings): void {
-  for (const [name, value] of Object.entries(section)) {
-    const key = at.prefix + name;
+  const values = new Map(Object.entries(section).map(([name, value]) => [at.prefix + name, value]));
+  for (const [key, value] of values) {
     const option = byKey.get(key);
     const isSection = schema.some((candidate) => candidate.key.startsWith(`${key}.`));
     // A key or a section without a value, all its lines commented out, says nothing.
     if ((option !== undefined || isSection) && value === null) continue;
+    const secret = secretOfFile(key);
     if (option !== undefined) readValue(option, value, `${key} in ${at.path}`, findings);
-    else if (isSection && isRecord(value)) readSection(value, { prefix: `${key}.`, path: at.path }, findings);
-    else findings.problems.push(`${key} in ${at.path} is not an option${suggestion(key, [...byKey.keys()])}.`);
+    else if (secret !== undefined) {
+      const source = `${key} in ${at.path}`;
+      readSecretFile(secret, value, { source, isTwice: isSet(values.get(secret.key)) }, findings);
+    } else if (isSection && isRecord(value)) readSection(value, { prefix: `${key}.`, path: at.path }, findings);
+    else
+      findings.problems.push(
+        `${key} in ${at.path} is not an option${suggestion(key, [...byKey.keys(), ...secretFileNames])}.`,
+      );
   }
 }
 
@@ -117,9 +125,12 @@ function readEnvironment(env: Environment, findings: Findings): void {
     if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE) continue;
     if (value === undefined || value === '' || isServiceLink(name, value)) continue;
     const option = byEnv.get(name);
+    const secret = secretOfFile(name);
     if (option !== undefined) readValue(option, value, `${option.key} from ${name}`, findings);
-    else {
-      const hint = suggestion(name, [...byEnv.keys()]);
+    else if (secret !== undefined) {
+      readSecretFile(secret, value, { source: name, isTwice: isSet(env[secret.env]) }, findings);
+    } else {
+      const hint = suggestion(name, [...byEnv.keys(), ...secretFileNames]);
       findings.problems.push(`The environment variable ${name} is not an option${hint}.`);
     }
   }
@@ -141,6 +152,27 @@ function readValue(option: Option, value: unknown, source: string, findings: Fin
       : `is ${withoutCredentials(JSON.stringify(value))}`;
     findings.problems.push(`${source} ${is}, but must be ${option.format.allowed}.`);
   }
+}
+
+/** `isTwice`: the same source says the secret itself too. */
+function readSecretFile(
+  option: Option,
+  path: unknown,
+  { isTwice, source }: { source: string; isTwice: boolean },
+  findings: Findings,
+): void {
+  if (path === '' || path === null) return;
+  const read = readSecret(path);
+  if (isTwice)
+    findings.problems.push(
+      `${option.key} is set itself and by a file (${secretFileKey(option)} or ${secretFileEnv(option)}): remove one of them.`,
+    );
+  else if ('problem' in read) findings.problems.push(`${source} ${read.problem}.`);
+  else readValue(option, read.value, `${option.key} from the file of ${source}`, findings);
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== '';
 }
 
 function withoutCredentials(text: string): string {

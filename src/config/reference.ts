@@ -3,6 +3,7 @@ import { stringify } from 'yaml';
 import type { Config } from './config.ts';
 import type { Option } from './options/option.ts';
 import { schema } from './schema.ts';
+import { secretFileEnv, secretFileKey } from './secret-files.ts';
 
 /** Stands for a secret that is set. */
 const REDACTED = '[redacted]';
@@ -10,8 +11,9 @@ const REDACTED = '[redacted]';
 /** Markdown table with a line per option. */
 export function configurationTable(): string {
   const rows = schema.map((option) => {
-    const { doc, env, format, key } = option;
-    return `| \`${key}\` | \`${env}\` | ${shownDefault(option)} | ${format.allowed} | ${doc} |`;
+    const { doc, format } = option;
+    const [keys, variables] = [keysOf(option), variablesOf(option)].map((names) => names.map((name) => `\`${name}\``));
+    return `| ${keys?.join(', ')} | ${variables?.join(', ')} | ${shownDefault(option)} | ${format.allowed} | ${doc} |`;
   });
   return ['| key | environment | default | allowed | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
 }
@@ -31,10 +33,19 @@ export function defaultYaml(): string {
     lines.push(
       `${indent}# ${option.doc}`,
       `${indent}# ${option.env}: ${option.format.allowed}`,
+      ...(option.isSecret ? [`${indent}# or from a file: ${name}File, ${secretFileEnv(option)}`] : []),
       `${indent}${name}: ${JSON.stringify(option.default)}`,
     );
   }
   return `${lines.join('\n')}\n`;
+}
+
+function keysOf(option: Option): string[] {
+  return option.isSecret ? [option.key, secretFileKey(option)] : [option.key];
+}
+
+function variablesOf(option: Option): string[] {
+  return option.isSecret ? [option.env, secretFileEnv(option)] : [option.env];
 }
 
 /** What `--help` shows below the usage lines. */
@@ -42,16 +53,16 @@ export function environmentHelp(): string {
   return schema
     .map(
       (option) =>
-        `  ${option.env.padEnd(46)}${option.doc}\n${' '.repeat(48)}${option.key}, default ${shownDefault(option).replaceAll('`', '')}`,
+        `  ${option.env.padEnd(46)}${option.doc}\n${' '.repeat(48)}${option.key}, default ${shownDefault(option).replaceAll('`', '')}${option.isSecret ? `; ${secretFileEnv(option)} names a file with it` : ''}`,
     )
     .join('\n');
 }
 
-/** The configuration in use as YAML; secrets that are set are not shown. */
+/** The configuration in use as YAML; secrets that are set are not shown, nor is what stands before the host in a URL. */
 export function printConfig(config: Config): string {
   const shown = structuredClone(config) as unknown as Record<string, unknown>;
   for (const { isSecret, key } of schema) if (isSecret) redact(shown, key.split('.'));
-  return stringify(shown);
+  return stringify(shown).replace(/\/\/[^@/\s]*@/g, `//${REDACTED}@`);
 }
 
 function redact(section: Record<string, unknown>, [name = '', ...rest]: readonly string[]): void {
