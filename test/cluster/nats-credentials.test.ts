@@ -155,7 +155,7 @@ test('NATS credentials - a server whose authority is another one is not trusted'
   await nats.stop();
 });
 
-test('NATS credentials - a creds file that is replaced while the node waits, or while it serves, is the one that counts', async () => {
+test('NATS credentials - a creds file that is replaced while the node waits, or while it serves, is the one that counts; a broken one is waited for', async () => {
   const operator = makeOperator();
   const path = file('changing.creds', makeOperator().creds().file);
   const nats = await startNatsServer({ extraConfig: operator.serverConfig });
@@ -167,6 +167,12 @@ test('NATS credentials - a creds file that is replaced while the node waits, or 
   writeFileSync(path, operator.creds().file);
   // The server ends the connection when the first credentials end.
   await eventually(() => edge.wholeOutput.includes('nats.reconnected'), 'the new credentials in use');
+  await edge.waitForStatus('readyz', 200);
+  // Half written, or not what it should be: the node stays, and comes back when the file is right.
+  writeFileSync(path, 'nothing of use');
+  await nats.restart();
+  await edge.waitForStatus('readyz', 503);
+  writeFileSync(path, operator.creds().file);
   await edge.waitForStatus('readyz', 200);
   assert.equal(await edge.stop(), 0);
   await nats.stop();
