@@ -14,7 +14,8 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-USER node
+# The image's user node, by number: Kubernetes can tell then that it is not root. Files above belong to root: a node cannot change itself.
+USER 1000:1000
 # MQTT over TCP, MQTT over WebSocket, health and metrics.
 EXPOSE 1883 8083 11883
 STOPSIGNAL SIGTERM

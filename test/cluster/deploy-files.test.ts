@@ -20,6 +20,9 @@ const searchPath = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
 interface Service {
   readonly image?: string;
   readonly build?: string;
+  readonly read_only?: boolean;
+  readonly cap_drop?: readonly string[];
+  readonly security_opt?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
   readonly ports?: readonly string[];
@@ -80,6 +83,14 @@ describe('deploy - docker-compose.yaml', () => {
     assert.deepEqual(natsNames, ['nats-1', 'nats-2', 'nats-3']);
     assert.deepEqual(edgeNames, ['edge-1', 'edge-2', 'edge-3']);
     assert.equal(services.length, 7);
+  });
+
+  test('no service can write to its image, become root, or use what the kernel grants to root', () => {
+    for (const [name, { cap_drop, read_only, security_opt }] of services) {
+      assert.equal(read_only, true, name);
+      assert.deepEqual(cap_drop, ['ALL'], name);
+      assert.deepEqual(security_opt, ['no-new-privileges:true'], name);
+    }
   });
 
   test('every image has a pinned tag', () => {
@@ -213,7 +224,7 @@ describe('deploy - Dockerfile', () => {
 
   test('runs in production mode as an ordinary user, says how it is, and stops on SIGTERM', () => {
     const runtime = stages[1] ?? '';
-    assert.match(runtime, /^USER (?!root)\w+$/m);
+    assert.match(runtime, /^USER 1000:1000$/m);
     assert.match(runtime, /^HEALTHCHECK .*\/healthz/ms);
     assert.match(runtime, /^STOPSIGNAL SIGTERM$/m);
     assert.match(runtime, /NODE_ENV=production/);
