@@ -13,14 +13,22 @@ import { clientKey } from './session-store.ts';
 
 /** Control subjects: this and a hash of the client id. */
 export const CONTROL_PREFIX = '$SMQ.client.';
-/** An owner that does not answer within this time is cut off or frozen; it is asked again when it is back. */
-const ANSWER_MILLISECONDS = 2_000;
+/** An owner that has heard and does not yield within this time is cut off or frozen; it is asked again when it is back. */
+const YIELD_MILLISECONDS = 2_000;
+/**
+ * Nobody says that he has heard: nobody has the client, though the question went somewhere. Whoever is subscribed to everything (a client to
+ * `#` without a topic prefix, a NATS tool to `>`) gets it too, and there is no "no responders" then.
+ */
+const HEARING_MILLISECONDS = 250;
+const HEARING_SWEEP_MILLISECONDS = 25;
 /** How long a claim waits at most for the answers to the claims before it. */
 const BATCH_MILLISECONDS = 3;
 /** Between two looks at what is unanswered, and before a claim is asked a second time. */
 const SWEEP_MILLISECONDS = 200;
 /** Claims asked again per sweep after a reconnect. */
 const CLAIMS_PER_SWEEP = 2_000;
+/** An owner has heard; the last word follows. */
+const HEARD = 'heard';
 const YIELDED = 'yielded';
 /** Ask again: the node that says so does not listen any more. */
 const GONE = 'gone';
@@ -76,13 +84,16 @@ export class NatsCluster implements Cluster {
   readonly #clock: Clock;
   readonly #inbox: string;
   readonly #held = new Map<string, Held>();
+  /** By number, in the order of their deadlines: what nobody has heard yet, and what is being worked on. */
   readonly #questions = new Map<number, Question>();
+  readonly #heard = new Map<number, Question>();
   /** By client id, until its session is written: what has given up its claim to another node. */
   readonly #yielding = new Map<string, Promise<void>>();
   /** By client id, of claims that were given up: since the last sweep, and before it. */
   #left = new Map<string, Subscription>();
   #leftEarlier = new Map<string, Subscription>();
   readonly #stopSweep: CancelTimer;
+  readonly #stopHearing: CancelTimer;
   #serial = 0;
   #nextQuestion = 1;
   /** Claims that NATS has not heard of yet, and how many of the last batch are unanswered. */
@@ -104,6 +115,7 @@ export class NatsCluster implements Cluster {
       },
     });
     this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
+    this.#stopHearing = this.#clock.every(HEARING_SWEEP_MILLISECONDS, () => this.#giveUp(this.#questions));
   }
 
   /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
@@ -136,8 +148,11 @@ export class NatsCluster implements Cluster {
 
   async close(): Promise<void> {
     this.#stopSweep();
-    for (const { settle } of this.#questions.values()) settle(false);
-    this.#questions.clear();
+    this.#stopHearing();
+    for (const questions of [this.#questions, this.#heard]) {
+      for (const { settle } of questions.values()) settle(false);
+      questions.clear();
+    }
     await this.#connection.close();
   }
 
@@ -245,7 +260,7 @@ export class NatsCluster implements Cluster {
 
   #ask(held: Held, settle: Settle): void {
     const number = this.#nextQuestion++;
-    this.#questions.set(number, { held, settle, deadline: this.#clock.now() + ANSWER_MILLISECONDS });
+    this.#questions.set(number, { held, settle, deadline: this.#clock.now() + HEARING_MILLISECONDS });
     if (this.#connection.isClosed()) return;
     const question = encodeQuestion(held);
     this.#connection.publish(held.subject, question, { reply: `${this.#inbox}.${number}` });
@@ -267,13 +282,16 @@ export class NatsCluster implements Cluster {
       message.respond(encodeStamp(held.stamp));
       return;
     }
+    message.respond(HEARD);
     // yielded() does not reject: connection.ts reports what goes wrong at the end of a connection.
     void this.#yield(held).then(() => message.respond(YIELDED));
   }
 
   /** Its claim was given up a moment ago. Another node may have the client and answer too, so this answer is no last word. */
   #askedLate(clientId: string, message: Msg): void {
-    void (this.#yielding.get(clientId) ?? Promise.resolve()).then(() => {
+    const yielding = this.#yielding.get(clientId);
+    if (yielding !== undefined) message.respond(HEARD);
+    void (yielding ?? Promise.resolve()).then(() => {
       if (this.#held.has(clientId)) return this.#asked(clientId, message);
       // Before the answer: whoever asks again because of it is not heard here.
       if (!this.#connection.isClosed()) this.#takeOver(clientId)?.unsubscribe();
@@ -283,14 +301,19 @@ export class NatsCluster implements Cluster {
 
   /** The other side of a question: it has yielded, does not exist (no responders), or names its later stamp. */
   #answered(number: number, message: Msg): void {
-    const question = this.#questions.get(number);
+    const question = this.#questions.get(number) ?? this.#heard.get(number);
     if (question === undefined) return;
     this.#questions.delete(number);
+    this.#heard.delete(number);
     const { held, settle } = question;
     if (message.data.length === 0) return settle(isNoResponders(message));
     // Whoever answers has written the session before it, and after what was found meanwhile.
     const late = (): void => settle(false);
     const text = message.string();
+    if (text === HEARD) {
+      this.#heard.set(number, { ...question, deadline: this.#clock.now() + YIELD_MILLISECONDS });
+      return;
+    }
     if (this.#held.get(held.clientId) === held && text === GONE) return this.#ask(held, late);
     if (text === TAKEN) {
       // Of two that thought to have it, after NATS was away: this one has asked, and goes.
@@ -311,14 +334,18 @@ export class NatsCluster implements Cluster {
     this.#ask(held, late);
   }
 
-  #sweep(): void {
-    this.#forgetLeft();
+  #giveUp(questions: Map<number, Question>): void {
     const now = this.#clock.now();
-    for (const [number, question] of this.#questions) {
+    for (const [number, question] of questions) {
       if (question.deadline > now) break;
-      this.#questions.delete(number);
+      questions.delete(number);
       question.settle(false);
     }
+  }
+
+  #sweep(): void {
+    this.#forgetLeft();
+    this.#giveUp(this.#heard);
     for (const held of this.#due.splice(0, CLAIMS_PER_SWEEP)) {
       if (this.#held.get(held.clientId) === held) this.#ask(held, nothing);
     }

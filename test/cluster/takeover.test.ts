@@ -60,6 +60,23 @@ test('the old subscriptions are gone with the old connection, and the will of th
   await Promise.all([watcher.end(), second.end()]);
 });
 
+test('while a client is subscribed to everything, others still connect and move from node to node without a long wait', async () => {
+  const listener = await RawClient.connect(port(0));
+  await listener.subscribe('#');
+  for (let round = 0; round < 5; round++) {
+    const began = performance.now();
+    const first = await RawClient.connect(port(0), { version: 5, clientId: `heard-${round}` });
+    const second = await RawClient.connect(port(1), { version: 5, clientId: `heard-${round}` });
+    const elapsed = performance.now() - began;
+    await first.closed;
+    assert.equal(disconnectReason(first), 0x8e);
+    await second.ping();
+    assert.ok(elapsed < 1_500, `${elapsed} ms for two connections`);
+    await second.end();
+  }
+  await listener.end();
+});
+
 test('[MQTT5 3.1.4-3] of simultaneous CONNECTs with one id exactly one survives', async () => {
   for (let round = 0; round < 10; round++) {
     const clientId = `race-${round}`;
