@@ -27,9 +27,41 @@ export interface DropCounters {
   outOfRetention: number;
 }
 
+/** How often a limit was reached, as the label `limit` of `supermq_limit_reached_total`: each is called like its option below `limits`. */
+export interface LimitCounters {
+  /** Network connections refused before anything was read. */
+  maxConnections: number;
+  maxConnectionsPerAddress: number;
+  connectsPerSecond: number;
+  connectsPerSecondPerAddress: number;
+  /** Of jailed addresses. */
+  jailSeconds: number;
+  /** Closed without CONNECT. */
+  connectTimeoutSeconds: number;
+  /** CONNECTs refused: of jailed client ids, of users with enough connections, while the node was overloaded. */
+  jailReconnects: number;
+  maxConnectionsPerUser: number;
+  maxEventLoopDelayMs: number;
+  maxMemoryBytes: number;
+  maxClientIdBytes: number;
+  maxWillBytes: number;
+  /** Times that a client was not read for a while. */
+  publishesPerSecond: number;
+  publishBytesPerSecond: number;
+  /** Clients closed. */
+  maxPacketBytes: number;
+  receiveMaximum: number;
+  /** Topics of messages and wills, and filters, that were refused. */
+  maxTopicBytes: number;
+  maxTopicLevels: number;
+  /** Filters refused. */
+  maxSubscriptionsPerClient: number;
+  maxGroups: number;
+}
+
 export interface Counters {
   connectionsAccepted: number;
-  /** Refused before CONNECT was read: the node was full. */
+  /** Refused before anything was read, for whatever limit. */
   connectionsRefused: number;
   /** CONNACK with success. */
   connectsAccepted: number;
@@ -85,6 +117,10 @@ export interface Counters {
   groupsRemade: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
+  /** Addresses, and client ids at an address, that were jailed. */
+  addressesJailed: number;
+  clientsJailed: number;
+  readonly limited: LimitCounters;
   readonly dropped: DropCounters;
 }
 
@@ -126,6 +162,30 @@ export function makeCounters(): Counters {
     groupsRemade: 0,
     sessionsOrphaned: 0,
     leasesLost: 0,
+    addressesJailed: 0,
+    clientsJailed: 0,
+    limited: {
+      maxConnections: 0,
+      maxConnectionsPerAddress: 0,
+      connectsPerSecond: 0,
+      connectsPerSecondPerAddress: 0,
+      jailSeconds: 0,
+      connectTimeoutSeconds: 0,
+      jailReconnects: 0,
+      maxConnectionsPerUser: 0,
+      maxEventLoopDelayMs: 0,
+      maxMemoryBytes: 0,
+      maxClientIdBytes: 0,
+      maxWillBytes: 0,
+      publishesPerSecond: 0,
+      publishBytesPerSecond: 0,
+      maxPacketBytes: 0,
+      receiveMaximum: 0,
+      maxTopicBytes: 0,
+      maxTopicLevels: 0,
+      maxSubscriptionsPerClient: 0,
+      maxGroups: 0,
+    },
     dropped: {
       forbiddenTopic: 0,
       payloadInvalid: 0,

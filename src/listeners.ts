@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Config } from './config/config.ts';
-import type { Accept, Listener, TlsOptions } from './transport/listener.ts';
+import type { Accept, Admission, Listener, TlsOptions } from './transport/listener.ts';
 import { listenTcp } from './transport/tcp.ts';
 import { listenWebSocket } from './transport/ws.ts';
 
@@ -13,17 +13,16 @@ const FRAME_ALLOWANCE_BYTES = 64 * 1024;
 
 export interface OpenListenersOptions {
   readonly config: Config;
-  /** False: a new connection is closed at once. */
-  readonly acceptsMore: () => boolean;
+  readonly admission: Admission;
   readonly accept: Accept;
   /** Called with each that is bound: they have to be closed even if a later one can not be opened. */
   readonly opened: (listener: Listener) => void;
 }
 
 /** @throws errors of ports that cannot be bound and of files that cannot be read */
-export async function openListeners({ accept, acceptsMore, config, opened }: OpenListenersOptions): Promise<void> {
+export async function openListeners({ accept, admission, config, opened }: OpenListenersOptions): Promise<void> {
   const { limits, mqtt } = config;
-  const base = { host: mqtt.tcp.host, backlog: limits.backlog, acceptsMore };
+  const base = { host: mqtt.tcp.host, backlog: limits.backlog, admission };
   const frames = { path: mqtt.ws.path, maximumFrameBytes: limits.maxPacketBytes + FRAME_ALLOWANCE_BYTES };
   const tls = mqtt.tls.port !== 0 || mqtt.wss.port !== 0 ? readTls(config.tls) : undefined;
   if (mqtt.tcp.port !== 0) opened(await listenTcp({ ...base, port: mqtt.tcp.port }, accept));

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type AdminServer, type NodeViews, startNodeAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
+import { NodeAdmission } from './admission/admission.ts';
 import { type Authenticator, noAuthenticator } from './auth/authenticator.ts';
 import { scramAuthenticator } from './auth/scram.ts';
 import { openScramFile, type ScramFile } from './auth/scram-file.ts';
@@ -81,6 +82,7 @@ class Node implements RunningServer {
   readonly #options: ServerOptions;
   readonly #writes = new WriteBatch();
   readonly #connections: Connections;
+  readonly #admission: NodeAdmission;
   readonly #listeners: Listener[] = [];
   readonly #incarnation = randomBytes(9).toString('base64url');
   #subscriptions: Subscriptions | undefined;
@@ -98,6 +100,8 @@ class Node implements RunningServer {
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#connections = new Connections(options.clock);
+    const { clock, config, log } = options;
+    this.#admission = new NodeAdmission({ limits: config.limits, counters: this.counters, clock, log });
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -123,6 +127,7 @@ class Node implements RunningServer {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await this.#drain(deadline - clock.now());
     this.#connections.stop();
+    this.#admission.stop();
     this.#scramFile?.close();
     this.#stopHandover?.();
     this.#sessions?.stop();
@@ -197,6 +202,7 @@ class Node implements RunningServer {
       sessions: () => this.#sessions?.count ?? 0,
       feeds: () => this.#sessions?.feeds.count ?? 0,
       willsWaiting: () => this.#sessions?.wills.waiting ?? 0,
+      isShedding: () => this.#admission.shortage !== undefined,
       isBusConnected: () => this.#backplane?.bus.isConnected ?? false,
     });
   }
@@ -318,7 +324,11 @@ class Node implements RunningServer {
     const capabilities = availableCapabilities(config.mqtt, backplane.log !== undefined);
     const retained = capabilities.retainAvailable ? backplane.retained : undefined;
     const [ownInbox = ''] = config.nats.inboxPrefix.split('.');
-    const publisher = new Publisher(bus, this.counters, retained, ownInbox);
+    const publisher = new Publisher(bus, this.counters, {
+      retained,
+      ownInbox,
+      limits: { maximumTopicBytes: limits.maxTopicBytes, maximumTopicLevels: limits.maxTopicLevels },
+    });
     const sessions = this.#makeSessions(backplane, publisher);
     this.#sessions = sessions;
     return {
@@ -332,6 +342,7 @@ class Node implements RunningServer {
       subscriptions,
       counters: this.counters,
       connections: this.#connections,
+      admission: this.#admission,
       intakeBudget: new IntakeBudget(config.nats.maxInFlightBytes),
       writes: this.#writes,
       authenticator,
@@ -348,6 +359,11 @@ class Node implements RunningServer {
         maximumClientIdBytes: limits.maxClientIdBytes,
         maximumSessionExpirySeconds: limits.maxSessionExpirySeconds,
         receiveMaximum: limits.receiveMaximum,
+        publishesPerSecond: limits.publishesPerSecond,
+        publishBytesPerSecond: limits.publishBytesPerSecond,
+        maximumTopicBytes: limits.maxTopicBytes,
+        maximumTopicLevels: limits.maxTopicLevels,
+        maximumWillBytes: limits.maxWillBytes,
       },
     };
   }
@@ -357,18 +373,12 @@ class Node implements RunningServer {
     return openListeners({
       config,
       accept: (transport) => this.#accept(transport, context),
-      acceptsMore: () => this.#acceptsMore(config.limits.maxConnections),
+      admission: this.#admission,
       opened: (listener) => {
         this.#listeners.push(listener);
         this.ports[listener.name] = listener.port;
       },
     });
-  }
-
-  #acceptsMore(maximum: number): boolean {
-    if (this.#connections.size < maximum) return true;
-    this.counters.connectionsRefused++;
-    return false;
   }
 
   #accept(transport: Transport, context: NodeContext): void {

@@ -14,10 +14,11 @@ const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'no
 const allowed: Record<string, readonly string[]> = {
   access: ['mqtt/'],
   admin: [],
+  admission: ['transport/listener.ts'],
   auth: ['access/rule.ts', 'mqtt/', 'transport/listener.ts'],
   broker: ['mqtt/'],
   config: [],
-  connection: ['session/', 'broker/', 'auth/', 'mqtt/', 'transport/listener.ts'],
+  connection: ['session/', 'broker/', 'auth/', 'mqtt/', 'admission/', 'transport/listener.ts'],
   embedded: ['broker/ports.ts', 'mqtt/topic.ts'],
   mqtt: [],
   nats: ['broker/ports.ts', 'mqtt/topic.ts', 'mqtt/properties.ts'],
@@ -34,7 +35,7 @@ const packagePlaces: Record<string, RegExp> = {
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|admission\/|connection\/|nats\/)/,
 };
 
 interface Import {

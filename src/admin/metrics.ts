@@ -1,6 +1,6 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Counters, DropCounters } from '../counters.ts';
+import type { Counters, DropCounters, LimitCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -30,13 +30,15 @@ export interface Gauges {
   feeds(): number;
   /** Wills that wait for the end of their delay, of this node and of dead ones. */
   willsWaiting(): number;
+  /** 1 while new clients are sent away. */
+  isShedding(): boolean;
   /** 1 while the node is connected to its backplane. */
   isBusConnected(): boolean;
 }
 
 const counterHelp = {
   connectionsAccepted: ['supermq_connections_accepted_total', 'Network connections accepted'],
-  connectionsRefused: ['supermq_connections_refused_total', 'Network connections refused because the node was full'],
+  connectionsRefused: ['supermq_connections_refused_total', 'Network connections refused before anything was read'],
   connectsAccepted: ['supermq_connects_accepted_total', 'CONNECT packets answered with success'],
   connectsRefused: ['supermq_connects_refused_total', 'CONNECT packets refused'],
   takeovers: ['supermq_takeovers_total', 'Connections closed because their client connected again'],
@@ -73,7 +75,9 @@ const counterHelp = {
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
-} as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
+  addressesJailed: ['supermq_addresses_jailed_total', 'Addresses that were jailed'],
+  clientsJailed: ['supermq_clients_jailed_total', 'Client ids that were jailed at an address'],
+} as const satisfies Record<Exclude<keyof Counters, 'dropped' | 'limited'>, readonly [string, string]>;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
@@ -98,6 +102,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     addCounter(registry, name, help, () => counters[key]);
   }
   addDrops(registry, counters.dropped);
+  addLimits(registry, counters.limited);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -113,6 +118,8 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addGauge(registry, 'supermq_sessions', 'Sessions of the clients of this node', gauges.sessions);
   addGauge(registry, 'supermq_feeds', 'Patterns of the log that sessions of this node read', gauges.feeds);
   addGauge(registry, 'supermq_wills_waiting', 'Wills that wait here for the end of their delay', gauges.willsWaiting);
+  const isShedding = (): number => (gauges.isShedding() ? 1 : 0);
+  addGauge(registry, 'supermq_shedding', '1 while the node is overloaded and takes no new clients', isShedding, 'max');
   const isConnected = (): number => (gauges.isBusConnected() ? 1 : 0);
   // Of several workers: 1 while all of them are.
   addGauge(registry, 'supermq_bus_connected', '1 while connected to the backplane', isConnected, 'min');
@@ -141,6 +148,20 @@ function addDrops(registry: Registry, dropped: DropCounters): void {
       this.reset();
       for (const [key, cause] of Object.entries(dropCauses) as Array<[keyof DropCounters, string]>)
         this.inc({ cause }, dropped[key]);
+    },
+  });
+}
+
+/** The label is the option's name. */
+function addLimits(registry: Registry, limited: LimitCounters): void {
+  new Counter({
+    name: 'supermq_limit_reached_total',
+    help: 'Times that a limit was reached, by the name of its option',
+    labelNames: ['limit'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [limit, count] of Object.entries(limited)) this.inc({ limit }, count);
     },
   });
 }

@@ -7,24 +7,34 @@ import { BoundedCache } from '../bounded-cache.ts';
 import type { Counters } from '../counters.ts';
 import type { Extras } from '../message.ts';
 import { MqttError, malformed, Reason } from '../mqtt/reason.ts';
-import { isTopicName } from '../mqtt/topic.ts';
+import { isTopicName, type TopicLimits, topicExcess } from '../mqtt/topic.ts';
 import type { Bus, LogOutcome, LogPublish, RetainedStore, Route } from './ports.ts';
 import { DEFAULT_INBOX, isPublishAllowed } from './walls.ts';
 
 /** Characters of remembered topics: about 25,000 usual ones. */
 const ROUTE_CHARACTERS = 2 * 1024 * 1024;
 
+export interface PublisherOptions {
+  /** Absent when nothing is stored. */
+  readonly retained?: RetainedStore | undefined;
+  /** First level of the node's own inboxes. */
+  readonly ownInbox?: string;
+  /** Absent = what the bus carries. */
+  readonly limits?: TopicLimits;
+}
+
 export class Publisher {
   readonly #bus: Bus;
   readonly #counters: Counters;
   readonly #retained: RetainedStore | undefined;
   readonly #ownInbox: string;
+  readonly #limits: TopicLimits | undefined;
   readonly #routes = new BoundedCache<Route>(ROUTE_CHARACTERS);
 
-  /** `retained`: undefined when nothing is stored; `ownInbox`: first level of the node's own inboxes. */
-  constructor(bus: Bus, counters: Counters, retained?: RetainedStore, ownInbox = DEFAULT_INBOX) {
+  constructor(bus: Bus, counters: Counters, { limits, ownInbox = DEFAULT_INBOX, retained }: PublisherOptions = {}) {
     this.#bus = bus;
     this.#retained = retained;
+    this.#limits = limits;
     this.#counters = counters;
     this.#ownInbox = ownInbox;
   }
@@ -47,10 +57,18 @@ export class Publisher {
   route(topic: string): Route | undefined {
     if (!isTopicName(topic)) throw new MqttError(Reason.topicNameInvalid, 'topic name with a wildcard'); // [MQTT5 3.3.2-2] [MQTT311 3.3.2-2]
     if (!isPublishAllowed(topic, this.#ownInbox)) return undefined;
+    this.#checkLength(topic);
     const route = this.#bus.route(topic);
     if (route === undefined)
       throw new MqttError(Reason.topicNameInvalid, 'topic name too long or with too many levels');
     return route;
+  }
+
+  #checkLength(topic: string): void {
+    const excess = this.#limits === undefined ? undefined : topicExcess(topic, this.#limits);
+    if (excess === undefined) return;
+    this.#counters.limited[excess]++;
+    throw new MqttError(Reason.topicNameInvalid, 'topic name too long or with too many levels');
   }
 
   /** Hands a message to the bus; false asks to stop reading for a while. */

@@ -66,6 +66,23 @@ export interface Config {
     readonly outboundTopicAliasMaximum: number;
     readonly maxClientIdBytes: number;
     readonly backlog: number;
+    readonly maxConnectionsPerAddress: number;
+    readonly maxConnectionsPerUser: number;
+    readonly connectsPerSecond: number;
+    readonly connectBurst: number;
+    readonly connectsPerSecondPerAddress: number;
+    readonly exemptAddresses: readonly string[];
+    readonly jailSeconds: number;
+    readonly jailFailures: number;
+    readonly jailReconnects: number;
+    readonly jailWindowSeconds: number;
+    readonly maxEventLoopDelayMs: number;
+    readonly maxMemoryBytes: number;
+    readonly publishesPerSecond: number;
+    readonly publishBytesPerSecond: number;
+    readonly maxTopicBytes: number;
+    readonly maxTopicLevels: number;
+    readonly maxWillBytes: number;
   };
 }
 

@@ -1,5 +1,6 @@
 /** What a connection needs of its node, made once by server.ts and shared by all connections. */
 import type { Logger } from 'pino';
+import type { NodeAdmission } from '../admission/admission.ts';
 import type { Authenticator } from '../auth/authenticator.ts';
 import type { Bus, Cluster } from '../broker/ports.ts';
 import type { Publisher } from '../broker/publish.ts';
@@ -28,6 +29,14 @@ export interface ConnectionLimits {
   readonly maximumSessionExpirySeconds: number;
   /** Messages of QoS 1 and 2 that a client may have under way to us. */
   readonly receiveMaximum: number;
+  /** Of one client; above them it is read more slowly. 0 = no limit. */
+  readonly publishesPerSecond: number;
+  readonly publishBytesPerSecond: number;
+  /** Of topic names and topic filters. */
+  readonly maximumTopicBytes: number;
+  readonly maximumTopicLevels: number;
+  /** Topic, payload and properties together. */
+  readonly maximumWillBytes: number;
 }
 
 export interface NodeContext {
@@ -48,6 +57,7 @@ export interface NodeContext {
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;
+  readonly admission: NodeAdmission;
   readonly intakeBudget: IntakeBudget;
   readonly writes: WriteBatch;
 }

@@ -33,6 +33,21 @@ export function hasWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#');
 }
 
+/** How long the topics and topic filters of clients may be. */
+export interface TopicLimits {
+  readonly maximumTopicBytes: number;
+  readonly maximumTopicLevels: number;
+}
+
+/** The limit that a topic name or topic filter is above, called like its option; undefined: it is fine. */
+export function topicExcess(text: string, limits: TopicLimits): 'maxTopicBytes' | 'maxTopicLevels' | undefined {
+  if (text.length > limits.maximumTopicBytes || Buffer.byteLength(text) > limits.maximumTopicBytes)
+    return 'maxTopicBytes';
+  let levels = 1;
+  for (let slash = text.indexOf('/'); slash >= 0; slash = text.indexOf('/', slash + 1)) levels++;
+  return levels > limits.maximumTopicLevels ? 'maxTopicLevels' : undefined;
+}
+
 /** Undefined for whatever is no legal filter; a misspelt group is never an ordinary topic. [MQTT5 4.8.2-1] [MQTT5 4.8.2-2] */
 export function parseFilter(text: string): ParsedFilter | undefined {
   const first = firstLevel(text);

@@ -51,13 +51,23 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Where and how to listen. `acceptsMore` is asked for each connection: false closes it at once. */
+/** Decides who may open a connection, and hears of the end of each that may. `address` is the real client's, empty where there is none. */
+export interface Admission {
+  /** Before TLS. False: the socket is destroyed. */
+  admit(address: string): boolean;
+  /** The socket of an admitted connection is closed. */
+  left(address: string): void;
+  /** An admitted connection was given up before it became a stream: its handshake, its header or its upgrade failed, or took too long. */
+  failed(address: string): void;
+}
+
+/** Where and how to listen. */
 export interface ListenOptions {
   readonly host: string;
   readonly port: number;
   /** Length of the kernel's queue of connections not yet accepted. */
   readonly backlog: number;
-  readonly acceptsMore: () => boolean;
+  readonly admission: Admission;
   /** PEM contents; present = TLS. */
   readonly tls?: TlsOptions;
 }

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import {
   type Accept,
+  type Admission,
   END_GRACE_MILLISECONDS,
   type Listener,
   type ListenOptions,
@@ -82,27 +83,33 @@ export async function listenTcp(options: ListenOptions, accept: Accept): Promise
 }
 
 function makeServer(options: ListenOptions, onSocket: (socket: Socket) => void): Server {
-  const refuseIfFull = (socket: Socket): boolean => {
-    if (options.acceptsMore()) return false;
-    socket.destroy();
-    return true;
-  };
-  if (options.tls === undefined) {
-    return createServer({ noDelay: true }, (socket) => {
-      if (!refuseIfFull(socket)) onSocket(socket);
-    });
-  }
+  const { admission } = options;
+  if (options.tls === undefined) return createServer({ noDelay: true }, admitted(admission, onSocket));
   const { ca, cert, key } = options.tls;
   const client = ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true };
   const server = createTlsServer(
     { cert, key, ...client, noDelay: true, handshakeTimeout: HANDSHAKE_TIMEOUT_MILLISECONDS },
-    (socket) => {
-      if (!refuseIfFull(socket)) onSocket(socket);
-    },
+    onSocket,
   );
   // A failed handshake ends that socket and concerns nobody else.
-  server.on('tlsClientError', (_error, socket) => socket.destroy());
-  return server;
+  server.on('tlsClientError', (_error, socket) => {
+    admission.failed(socket.remoteAddress ?? '');
+    socket.destroy();
+  });
+  return createServer(
+    { noDelay: true },
+    admitted(admission, (socket) => server.emit('connection', socket)),
+  );
+}
+
+/** Hands on the sockets that may stay. Also used by ws.ts. */
+export function admitted(admission: Admission, serve: (socket: Socket) => void): (socket: Socket) => void {
+  return (socket) => {
+    const address = socket.remoteAddress ?? '';
+    if (!admission.admit(address)) return void socket.destroy();
+    socket.once('close', () => admission.left(address));
+    serve(socket);
+  };
 }
 
 /** Binds; also used by ws.ts for its HTTP server. */

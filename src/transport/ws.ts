@@ -2,8 +2,9 @@
  * Streams over WebSocket, plain or TLS: the payloads of binary frames joined, whatever the frame borders.
  * The subprotocol is `mqtt`; MQTT 3.1 clients may ask for `mqttv3.1`. [MQTT5 6.0.0-1] to [MQTT5 6.0.0-4]
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
+import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import {
@@ -15,7 +16,7 @@ import {
   type Transport,
   type TransportEvents,
 } from './listener.ts';
-import { boundPort, closeServer, listen } from './tcp.ts';
+import { admitted, boundPort, closeServer, listen } from './tcp.ts';
 
 const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'];
 /** WebSocket close codes. */
@@ -127,15 +128,25 @@ export async function listenWebSocket(options: WebSocketListenOptions, accept: A
       accept(new WebSocketTransport(webSocket, peer));
     });
   });
-  await listen(http, options);
-  return { name, port: boundPort(http), close: () => closeServer(http) };
+  const server = createServer(
+    { noDelay: true },
+    admitted(options.admission, (socket) => http.emit('connection', socket)),
+  );
+  // Its timeouts of a request begin with that.
+  server.once('listening', () => http.emit('listening'));
+  await listen(server, options);
+  const close = async (): Promise<void> => {
+    http.close();
+    await closeServer(server);
+  };
+  return { name, port: boundPort(server), close };
 }
 
 function makeHttpServer(options: WebSocketListenOptions): Server {
   const answer = (_request: IncomingMessage, response: ServerResponse): void => {
     response.writeHead(426, { connection: 'close' }).end('This port speaks MQTT over WebSocket.\n');
   };
-  if (options.tls === undefined) return createServer({ noDelay: true }, answer);
+  if (options.tls === undefined) return createHttpServer({ noDelay: true }, answer);
   const { ca, cert, key } = options.tls;
   const client = ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true };
   return createHttpsServer({ cert, key, ...client, noDelay: true }, answer);
@@ -143,7 +154,6 @@ function makeHttpServer(options: WebSocketListenOptions): Server {
 
 /** HTTP status line with which an upgrade is refused, undefined when it is fine. */
 function refusal(request: IncomingMessage, options: WebSocketListenOptions): string | undefined {
-  if (!options.acceptsMore()) return '503 Service Unavailable';
   if ((request.url ?? '/').split('?', 1)[0] !== options.path) return '404 Not Found';
   const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
   // [MQTT5 6.0.0-3] a client that does not offer the subprotocol does not mean to speak MQTT

@@ -1,9 +1,11 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
+import { NodeAdmission } from '../../src/admission/admission.ts';
 import { noAuthenticator } from '../../src/auth/authenticator.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
 import { Subscriptions } from '../../src/broker/subscriptions.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
@@ -98,7 +100,7 @@ export async function startWiredNode({
   const nothing = (): void => {};
   const retained = new EmbeddedRetainedStore({ clock });
   const bus = new EmbeddedBus(counters, { writable: nothing, disconnected: nothing, connected: nothing });
-  const publisher = new Publisher(bus, counters, retained);
+  const publisher = new Publisher(bus, counters, { retained });
   const willStore = new EmbeddedWillStore();
   const wills = new Wills({ store: willStore, lease, log, publisher, counters, clock, position: () => 0 });
   const sessions = new Sessions({
@@ -114,6 +116,8 @@ export async function startWiredNode({
   });
   const writes = new WriteBatch();
   const connections = new Connections(clock);
+  const { limits } = loadConfig({ env: {} });
+  const admission = new NodeAdmission({ limits, clock, counters, log: makeLog('silent', 'wired') });
   const context = {
     ownInbox: '_INBOX',
     capabilities: allCapabilities,
@@ -122,6 +126,7 @@ export async function startWiredNode({
     bus,
     sessions,
     connections,
+    admission,
     intakeBudget: new IntakeBudget(8 * 1024 * 1024),
     writes,
     log: makeLog('silent', 'wired'),
@@ -141,20 +146,23 @@ export async function startWiredNode({
       maximumClientIdBytes: 1_024,
       maximumSessionExpirySeconds: 604_800,
       receiveMaximum,
+      publishesPerSecond: 0,
+      publishBytesPerSecond: 0,
+      maximumTopicBytes: limits.maxTopicBytes,
+      maximumTopicLevels: limits.maxTopicLevels,
+      maximumWillBytes: limits.maxWillBytes,
     },
   };
-  const listener = await listenTcp(
-    { host: '127.0.0.1', port: 0, backlog: 100, acceptsMore: () => true },
-    (transport) => {
-      const connection = new Connection(transport, context);
-      connections.add(connection);
-      transport.start(connection);
-    },
-  );
+  const listener = await listenTcp({ host: '127.0.0.1', port: 0, backlog: 100, admission }, (transport) => {
+    const connection = new Connection(transport, context);
+    connections.add(connection);
+    transport.start(connection);
+  });
   const stop = async (): Promise<void> => {
     await listener.close();
     await connections.closeAll(Reason.serverShuttingDown);
     connections.stop();
+    admission.stop();
     sessions.stop();
     await wills.stop();
   };

@@ -33,6 +33,7 @@ async function metricsOf({ clients, expired = 0, isBusConnected = true, received
     sessions: none,
     feeds: none,
     willsWaiting: none,
+    isShedding: () => false,
     isBusConnected: () => isBusConnected,
   });
   const histogram = new Histogram({ name: 'seconds', help: 'h', buckets: [1, 2], registers: [registry] });
