@@ -24,7 +24,9 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   node.connections.checkAccepts();
   if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
     throw new MqttError(Reason.serverUnavailable, 'the node is not connected to its backplane');
-  const clientId = settleClientId(packet, node.limits.maximumClientIdBytes);
+  const clientId = settleClientId(connection, packet);
+  checkFlapping(connection, clientId);
+  checkWillSize(connection, packet);
   checkConnackFits(connection, packet, clientId);
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) node.sessions?.wills.check(will);
@@ -32,11 +34,46 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   const { user } = connection;
   const claimed = await node.cluster.claim({ clientId, user, yielded: () => connection.takenOver(), look });
   if (claimed === undefined) throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
+  countUser(connection, claimed.claim);
   connection.will = will;
   const accepting = accept(connection, packet, clientId, claimed);
   // Who takes the client over from here on waits until what this connection has opened is given back.
   connection.ended = accepting.catch(() => {});
   return accepting;
+}
+
+/** @throws MqttError 0x9F for a client id that is jailed at this address */
+function checkFlapping({ countedAs, node }: Connection, clientId: string): void {
+  if (countedAs === '' || node.admission.jail === undefined || node.admission.jail.admitsClient(countedAs, clientId))
+    return;
+  node.counters.limited.jailReconnects++;
+  throw new MqttError(Reason.connectionRateExceeded, 'the client connects again too often');
+}
+
+/** @throws MqttError 0x95, as where the store takes no will of that size */
+function checkWillSize({ node: { counters, limits } }: Connection, { will }: ConnectPacket): void {
+  if (will === undefined) return;
+  const bytes = Buffer.byteLength(will.topic) + will.payload.length + will.properties.length;
+  if (bytes <= limits.maximumWillBytes) return;
+  counters.limited.maxWillBytes++;
+  throw new MqttError(Reason.packetTooLarge, `a will of more than ${limits.maximumWillBytes} bytes`);
+}
+
+/**
+ * Behind the claim: an earlier connection of the same client has given up its place by then.
+ * @throws MqttError 0x97 for a user who has enough connections
+ */
+function countUser(connection: Connection, claim: Claim): void {
+  const { identity, isClosed, node } = connection;
+  const { users } = node.admission;
+  if (isClosed || !users.isOn || identity.username === '') return;
+  if (users.enters(identity.username)) {
+    connection.countedUser = identity.username;
+    return;
+  }
+  claim.release();
+  node.counters.limited.maxConnectionsPerUser++;
+  throw new MqttError(Reason.quotaExceeded, 'quota: no more connections of this user');
 }
 
 /** The client id is ours: its session, then CONNACK. What was opened is given back when the connection does not live to see it. */
@@ -170,9 +207,11 @@ function refusalOf(connection: Connection, error: MqttError): Buffer | undefined
 }
 
 /** @throws MqttError 0x85 for an id that is refused */
-function settleClientId(packet: ConnectPacket, maximumBytes: number): string {
+function settleClientId({ node: { counters, limits } }: Connection, packet: ConnectPacket): string {
   const { cleanStart, clientId, version } = packet;
+  const { maximumClientIdBytes: maximumBytes } = limits;
   if (Buffer.byteLength(clientId) > maximumBytes) {
+    counters.limited.maxClientIdBytes++;
     throw new MqttError(Reason.clientIdentifierNotValid, `client id of more than ${maximumBytes} bytes`); // [MQTT5 3.1.3-8] [MQTT311 3.1.3-9]
   }
   if (clientId !== '') return clientId;

@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { anonymous, type Identity } from '../auth/identity.ts';
 import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
 import type { Claim } from '../broker/ports.ts';
+import type { CancelTimer } from '../clock.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
@@ -16,12 +17,14 @@ import { publishWill, type Will } from '../session/will.ts';
 import type { HeldWill } from '../session/wills.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
 import type { Authentication } from './authenticate.ts';
+import { noteBadEnd, noteBreach } from './breach.ts';
 import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
 import { Intake } from './intake.ts';
 import type { Publishing } from './intake-budget.ts';
 import { PauseReason } from './pause-reason.ts';
+import { PublishRate } from './publish-rate.ts';
 import { Receiver } from './receiver.ts';
 import { Retaining } from './retaining.ts';
 import { Sender } from './sender.ts';
@@ -53,6 +56,10 @@ export class Connection implements TransportEvents, Publishing {
   /** The version that CONNECT names, known before the rest of it was found to be sound. */
   requestedVersion: ProtocolVersion | undefined;
   client: Client | undefined;
+  /** The name of its address where addresses are counted; empty: they are not, or this one is exempt. */
+  readonly countedAs: string;
+  /** Whose connections this one counts among; empty: nobody's. */
+  countedUser = '';
   /** Who the client has proved to be. */
   identity: Identity = anonymous;
   /** Of a client that has named an authentication method in CONNECT. */
@@ -73,6 +80,9 @@ export class Connection implements TransportEvents, Publishing {
   #silenceLimit: number;
   /** Bits of PauseReason. */
   #pauses = 0;
+  /** Of a client that may not publish as fast as it likes. */
+  #rate: PublishRate | undefined;
+  #cancelRatePause: CancelTimer | undefined;
   #log: Logger | undefined;
 
   constructor(transport: Transport, node: NodeContext) {
@@ -80,6 +90,7 @@ export class Connection implements TransportEvents, Publishing {
     this.transport = transport;
     this.framer = new Framer(node.limits.maximumPacketSize);
     this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
+    this.countedAs = node.admission.jail === undefined ? '' : node.admission.countedAs(transport.peer.address);
     this.#lastPacketAt = node.clock.now();
     this.#silenceLimit = node.limits.connectTimeoutSeconds * 1000;
   }
@@ -161,10 +172,12 @@ export class Connection implements TransportEvents, Publishing {
   data(chunk: Buffer): void {
     if (this.#state === 'closed') return;
     const { clock, sessions } = this.node;
+    const now = clock.now();
     // A node that was paused wakes with full sockets: nothing of them is its business any more.
-    if (sessions !== undefined && !sessions.mayServe(clock.now())) return this.close(Reason.serverBusy);
+    if (sessions !== undefined && !sessions.mayServe(now)) return this.close(Reason.serverBusy);
     this.node.counters.bytesReceived += chunk.length;
     this.framer.append(chunk);
+    this.#rate?.received(chunk.length, now);
     // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
     if (this.#waitsForConnack && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
     this.#process();
@@ -176,6 +189,7 @@ export class Connection implements TransportEvents, Publishing {
 
   closed(cause: Error | undefined): void {
     if (this.#state === 'closed') return;
+    if (this.#state === 'connecting') noteBadEnd(this);
     this.debug('lost', 'The network connection ended without DISCONNECT', { err: cause });
     this.#finish(undefined, true);
   }
@@ -201,6 +215,9 @@ export class Connection implements TransportEvents, Publishing {
     this.framer.maximumPacketSize = Math.min(this.framer.maximumPacketSize, this.node.bus.maximumPacketSize());
     this.#state = 'connected';
     this.#lastPacketAt = this.node.clock.now();
+    const { limits } = this.node;
+    if (limits.publishesPerSecond > 0 || limits.publishBytesPerSecond > 0)
+      this.#rate = new PublishRate(limits, this.#lastPacketAt);
     this.#silenceLimit = keepAliveSeconds === 0 ? Number.POSITIVE_INFINITY : keepAliveSeconds * 1500; // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
     this.node.connections.connected();
     if (this.hasNoLocal) this.sender.origin = this.origin; // of a resumed session
@@ -216,6 +233,10 @@ export class Connection implements TransportEvents, Publishing {
     if (now - this.#lastPacketAt <= this.#silenceLimit || this.#pauses !== 0) return;
     if (this.#state === 'accepting') return this.authentication?.timeOut();
     this.node.counters.keepAliveTimeouts++;
+    if (this.#state === 'connecting') {
+      this.node.counters.limited.connectTimeoutSeconds++;
+      noteBadEnd(this);
+    }
     this.debug('timedOut', 'No packet within the time that the client stated');
     this.close(Reason.keepAliveTimeout);
   }
@@ -256,6 +277,7 @@ export class Connection implements TransportEvents, Publishing {
     const { counters } = this.node;
     if (error instanceof MqttError) {
       counters.protocolErrors++;
+      noteBreach(this, error.reason);
       this.debug('failed', 'The client broke a rule', { reason: error.reason, err: error });
       return this.#closeWith(error.reason, error);
     }
@@ -308,7 +330,7 @@ export class Connection implements TransportEvents, Publishing {
     const { framer } = this;
     let hasPacket = false;
     try {
-      while (this.#state !== 'closed' && !this.#waitsForConnack && framer.next()) {
+      while (this.#mayHandle && framer.next()) {
         hasPacket = true;
         if (framer.header >> 4 === PacketType.publish && this.#state === 'connected') this.#receive(framer);
         else dispatch(this, framer);
@@ -317,11 +339,34 @@ export class Connection implements TransportEvents, Publishing {
       this.fail(error);
     }
     if (hasPacket && this.#state === 'connected') this.#lastPacketAt = this.node.clock.now();
+    if (this.#rate?.spent !== undefined) this.#slowDown(this.#rate);
+  }
+
+  get #mayHandle(): boolean {
+    return this.#state !== 'closed' && !this.#waitsForConnack && (this.#pauses & PauseReason.rate) === 0;
   }
 
   #receive(framer: Framer): void {
     this.#receiver ??= new Receiver(this, this.node.limits.topicAliasMaximum);
     this.#receiver.publish(framer);
+    if (this.#rate === undefined) return;
+    this.#rate.published();
+    if (this.#rate.spent !== undefined) this.#slowDown(this.#rate);
+  }
+
+  /** Packets wait where they are, in the framer and in the socket, until the client may go on. */
+  #slowDown(rate: PublishRate): void {
+    if (this.#state !== 'connected' || rate.spent === undefined || (this.#pauses & PauseReason.rate) !== 0) return;
+    const { clock, counters } = this.node;
+    counters.limited[rate.spent]++;
+    this.pauseReading(PauseReason.rate);
+    this.#cancelRatePause = clock.after(rate.pauseFor(), () => {
+      rate.received(0, clock.now());
+      // What has come already first: it may be enough for another pause.
+      this.#pauses &= ~PauseReason.rate;
+      this.#process();
+      if ((this.#pauses & PauseReason.rate) === 0) this.resumeReading(PauseReason.rate);
+    });
   }
 
   #closeWith(reason: ReasonCode, error: MqttError | undefined): void {
@@ -346,6 +391,8 @@ export class Connection implements TransportEvents, Publishing {
     this.sender.close(lastPacket);
     this.#subscriptions?.clear();
     this.#intake?.closed();
+    this.#cancelRatePause?.();
+    if (this.countedUser !== '') this.node.admission.users.left(this.countedUser);
     if (wasConnected) this.ended = this.#giveBack(publishesWill);
     this.node.connections.remove(this, wasConnected);
   }

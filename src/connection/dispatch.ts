@@ -2,6 +2,7 @@
  * Packets other than PUBLISH → what handles them. Rejects what the state of the connection does not allow; throws MqttError
  * for the connection to answer.
  */
+import type { Shortage } from '../admission/overload.ts';
 import type { ConnectingClient, Credentials, Decision } from '../auth/authenticator.ts';
 import type { Identity } from '../auth/identity.ts';
 import { decodeClientPacket, pingresp } from '../mqtt/codec.ts';
@@ -67,6 +68,8 @@ function startConnect(connection: Connection, framer: Framer): void {
   sender.explains = packet.version === 5 && packet.requestProblemInformation; // [MQTT5 3.1.2-29]
   sender.maximumPacketSize = packet.maximumPacketSize;
   sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
+  const { shortage } = node.admission;
+  if (shortage !== undefined) return shed(connection, shortage);
   // The client id, its session and its will are touched only when it is known who asks for them.
   const accept = (identity: Identity): void => {
     connection.identity = identity;
@@ -78,6 +81,14 @@ function startConnect(connection: Connection, framer: Framer): void {
   if (authenticationMethod === undefined) return authenticate(connection, client, { username, password }, accept);
   connection.authentication = new Authentication(connection, authenticationMethod, client);
   connection.authentication.begin(authenticationData, accept);
+}
+
+/** The node is overloaded: the client may try elsewhere, or later. Before anything is done for it that costs something. */
+function shed(connection: Connection, shortage: Shortage): void {
+  const { limited } = connection.node.counters;
+  if (shortage === 'memory') limited.maxMemoryBytes++;
+  else limited.maxEventLoopDelayMs++;
+  connection.refuse(new MqttError(Reason.serverBusy, 'the node is overloaded'));
 }
 
 /** @throws MqttError for a client that is refused at once */

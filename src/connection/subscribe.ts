@@ -7,7 +7,7 @@ import { isSubscribeAllowed } from '../broker/walls.ts';
 import { encodeSuback, encodeUnsuback, subackLength } from '../mqtt/codec.ts';
 import type { QoS, SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason, type ReasonCode, reasonText } from '../mqtt/reason.ts';
-import { hasWildcard, type ParsedFilter, parseFilter } from '../mqtt/topic.ts';
+import { hasWildcard, type ParsedFilter, parseFilter, topicExcess } from '../mqtt/topic.ts';
 import type { Session } from '../session/session.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Connection } from './connection.ts';
@@ -162,14 +162,24 @@ function grant(
   if (!isSubscribeAllowed(filter, node.ownInbox))
     return refuse(Reason.notAuthorized, 'not authorized: topic is reserved');
   if (!node.bus.carries(filter)) return refuse(Reason.quotaExceeded, 'quota: topic filter is too long');
+  const { limited } = node.counters;
+  const excess = topicExcess(filter, node.limits);
+  if (excess !== undefined) {
+    limited[excess]++;
+    return refuse(Reason.topicFilterInvalid, 'topic filter is too long or has too many levels');
+  }
   const isNew = subscriptions.get(request.filter) === undefined;
   const { maximumSubscriptions } = node.limits;
-  if (isNew && subscriptions.size >= maximumSubscriptions)
+  if (isNew && subscriptions.size >= maximumSubscriptions) {
+    limited.maxSubscriptionsPerClient++;
     return refuse(Reason.quotaExceeded, `quota: more than ${maximumSubscriptions} subscriptions`);
+  }
   const { noLocal, retainAsPublished } = request;
   const groups = node.sessions?.groups;
-  if (isNew && group !== undefined && groups?.accepts(group, filter) === false)
+  if (isNew && group !== undefined && groups?.accepts(group, filter) === false) {
+    limited.maxGroups++;
     return refuse(Reason.quotaExceeded, 'quota: no more groups on this node');
+  }
   // Without a log of groups, members get stored messages as copies on the bus.
   const maximumQos = group !== undefined && groups === undefined ? 0 : node.capabilities.maximumQos; // [MQTT5 3.2.2-10]
   const qos = Math.min(request.qos, maximumQos) as QoS; // both are 0, 1 or 2

@@ -21,6 +21,8 @@ export class Framer {
   maximumPacketSize: number;
   /** Set once the client is known to speak MQTT 5: Remaining Length has the fewest bytes. MQTT 3.x has no such rule. [MQTT5 1.5.5-1] */
   refusesPadding = false;
+  /** A packet was above the limit. */
+  hasRefused = false;
   #position = 0;
   /** Memory for a packet that is not complete yet, how much of it is filled, and how many bytes the packet needs. */
   #held: Buffer | undefined;
@@ -82,6 +84,7 @@ export class Framer {
     }
     const end = bodyStart + length;
     if (end - start > this.maximumPacketSize) {
+      this.hasRefused = true;
       throw new MqttError(
         Reason.packetTooLarge,
         `packet of ${end - start} bytes, at most ${this.maximumPacketSize} are accepted`,

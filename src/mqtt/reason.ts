@@ -113,6 +113,7 @@ const connackReturnCodes = new Map<ReasonCode, number>([
   [Reason.serverUnavailable, 0x03],
   [Reason.serverBusy, 0x03],
   [Reason.serverShuttingDown, 0x03],
+  [Reason.quotaExceeded, 0x03],
   [Reason.connectionRateExceeded, 0x03],
   [Reason.useAnotherServer, 0x03],
   [Reason.serverMoved, 0x03],
