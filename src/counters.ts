@@ -49,6 +49,7 @@ export interface LimitCounters {
   publishesPerSecond: number;
   publishBytesPerSecond: number;
   /** Clients closed. */
+  maxConnectBytes: number;
   maxPacketBytes: number;
   receiveMaximum: number;
   /** Topics of messages and wills, and filters, that were refused. */
@@ -179,6 +180,7 @@ export function makeCounters(): Counters {
       maxWillBytes: 0,
       publishesPerSecond: 0,
       publishBytesPerSecond: 0,
+      maxConnectBytes: 0,
       maxPacketBytes: 0,
       receiveMaximum: 0,
       maxTopicBytes: 0,

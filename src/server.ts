@@ -350,6 +350,7 @@ class Node implements RunningServer {
       publisher,
       limits: {
         maximumPacketSize: limits.maxPacketBytes,
+        maximumConnectSize: Math.min(limits.maxConnectBytes || limits.maxPacketBytes, limits.maxPacketBytes),
         connectTimeoutSeconds: limits.connectTimeoutSeconds,
         maximumKeepAliveSeconds: limits.maxKeepAliveSeconds,
         maximumSubscriptions: limits.maxSubscriptionsPerClient,

@@ -80,6 +80,7 @@ export interface Config {
     readonly maxMemoryBytes: number;
     readonly publishesPerSecond: number;
     readonly publishBytesPerSecond: number;
+    readonly maxConnectBytes: number;
     readonly maxTopicBytes: number;
     readonly maxTopicLevels: number;
     readonly maxWillBytes: number;

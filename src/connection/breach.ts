@@ -18,7 +18,7 @@ const notTheClients: ReadonlySet<ReasonCode> = new Set([
 /** The client has broken a rule, or is refused. */
 export function noteBreach(connection: Connection, reason: ReasonCode): void {
   const { limited } = connection.node.counters;
-  if (connection.framer.hasRefused) limited.maxPacketBytes++;
+  if (connection.framer.hasRefused) limited[connection.state === 'connecting' ? 'maxConnectBytes' : 'maxPacketBytes']++;
   if (reason === Reason.receiveMaximumExceeded) limited.receiveMaximum++;
   if (!notTheClients.has(reason)) noteBadEnd(connection);
 }

@@ -11,7 +11,7 @@ import type { CancelTimer } from '../clock.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { MqttError, Reason, type ReasonCode, RedirectError } from '../mqtt/reason.ts';
+import { MqttError, protocolError, Reason, type ReasonCode, RedirectError } from '../mqtt/reason.ts';
 import type { Session } from '../session/session.ts';
 import { publishWill, type Will } from '../session/will.ts';
 import type { HeldWill } from '../session/wills.ts';
@@ -88,7 +88,7 @@ export class Connection implements TransportEvents, Publishing {
   constructor(transport: Transport, node: NodeContext) {
     this.node = node;
     this.transport = transport;
-    this.framer = new Framer(node.limits.maximumPacketSize);
+    this.framer = new Framer(node.limits.maximumConnectSize);
     this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
     this.countedAs = node.admission.jail === undefined ? '' : node.admission.countedAs(transport.peer.address);
     this.#lastPacketAt = node.clock.now();
@@ -176,11 +176,19 @@ export class Connection implements TransportEvents, Publishing {
     // A node that was paused wakes with full sockets: nothing of them is its business any more.
     if (sessions !== undefined && !sessions.mayServe(now)) return this.close(Reason.serverBusy);
     this.node.counters.bytesReceived += chunk.length;
+    if (this.#state === 'connecting' && !this.#mayBeConnect(chunk)) return;
     this.framer.append(chunk);
     this.#rate?.received(chunk.length, now);
     // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
     if (this.#waitsForConnack && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
     this.#process();
+  }
+
+  /** Nothing is kept of what cannot become a CONNECT: whoever sends it would hold a place, and memory, until the time for CONNECT is over. */
+  #mayBeConnect(chunk: Buffer): boolean {
+    if (this.framer.pendingBytes > 0 || (chunk[0] ?? 0) >> 4 === PacketType.connect) return true;
+    this.fail(protocolError('the first packet must be CONNECT')); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
+    return false;
   }
 
   drain(): void {
@@ -205,6 +213,7 @@ export class Connection implements TransportEvents, Publishing {
   /** CONNECT has come and takes a while: nothing further is handled until {@link connected}. */
   beginAccepting(): void {
     this.#state = 'accepting';
+    this.framer.maximumPacketSize = this.node.limits.maximumPacketSize;
   }
 
   /** CONNACK is out: packets are handled from now on, those that came meanwhile included. [MQTT5 3.1.4-5] */

@@ -16,6 +16,8 @@ import type { WriteBatch } from './write-batch.ts';
 /** Limits of one connection; sizes in bytes. */
 export interface ConnectionLimits {
   readonly maximumPacketSize: number;
+  /** Of CONNECT, of which nothing is known before it is there. */
+  readonly maximumConnectSize: number;
   readonly connectTimeoutSeconds: number;
   /** 0 = no upper limit. */
   readonly maximumKeepAliveSeconds: number;

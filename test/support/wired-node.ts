@@ -1,10 +1,11 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
 import { NodeAdmission } from '../../src/admission/admission.ts';
-import { noAuthenticator } from '../../src/auth/authenticator.ts';
+import { type Authenticator, noAuthenticator } from '../../src/auth/authenticator.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
 import { Subscriptions } from '../../src/broker/subscriptions.ts';
+import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
@@ -86,9 +87,14 @@ export interface WiredNode {
 export interface WiredOptions {
   readonly receiveMaximum?: number;
   readonly maximumWindow?: number;
+  readonly authenticator?: Authenticator;
+  /** Of configuration below `limits`; as far as admission and rates go. */
+  readonly limits?: Partial<Config['limits']>;
 }
 
 export async function startWiredNode({
+  authenticator = noAuthenticator,
+  limits: configured = {},
   maximumWindow = 256,
   receiveMaximum = 100,
 }: WiredOptions = {}): Promise<WiredNode> {
@@ -116,7 +122,7 @@ export async function startWiredNode({
   });
   const writes = new WriteBatch();
   const connections = new Connections(clock);
-  const { limits } = loadConfig({ env: {} });
+  const limits = { ...loadConfig({ env: {} }).limits, ...configured };
   const admission = new NodeAdmission({ limits, clock, counters, log: makeLog('silent', 'wired') });
   const context = {
     ownInbox: '_INBOX',
@@ -132,11 +138,12 @@ export async function startWiredNode({
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
-    authenticator: noAuthenticator,
+    authenticator,
     bindsClientIds: true,
     publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,
+      maximumConnectSize: 1024 * 1024,
       connectTimeoutSeconds: 10,
       maximumKeepAliveSeconds: 0,
       maximumSubscriptions: 100,
@@ -146,8 +153,8 @@ export async function startWiredNode({
       maximumClientIdBytes: 1_024,
       maximumSessionExpirySeconds: 604_800,
       receiveMaximum,
-      publishesPerSecond: 0,
-      publishBytesPerSecond: 0,
+      publishesPerSecond: limits.publishesPerSecond,
+      publishBytesPerSecond: limits.publishBytesPerSecond,
       maximumTopicBytes: limits.maxTopicBytes,
       maximumTopicLevels: limits.maxTopicLevels,
       maximumWillBytes: limits.maxWillBytes,

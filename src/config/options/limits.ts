@@ -201,6 +201,13 @@ export const limits: readonly Option[] = [
     'Bytes per second that one client may send; above that it is read more slowly; 0 = no limit.',
   ),
   option(
+    'limits.maxConnectBytes',
+    'LIMITS_MAX_CONNECT_BYTES',
+    integer(0, 268_435_455, 'bytes'),
+    0,
+    'Largest CONNECT, will included: what one peer of whom nothing is known can have this node keep; 0 = `limits.maxPacketBytes`.',
+  ),
+  option(
     'limits.maxTopicBytes',
     'LIMITS_MAX_TOPIC_BYTES',
     integer(1, 3_000, 'bytes'),
