@@ -19,13 +19,16 @@ export function isTopicName(name: string): boolean {
   return name !== '' && !/[+#\0]/.test(name) && Buffer.byteLength(name) <= MAX_BYTES;
 }
 
+/** A level with `+` and something else in it. Levels are not split for it: a filter may have 32,768 of them. */
+const besidePlus = /[^/]\+|\+[^/]/;
+
 /** A pattern to subscribe to, without looking at `$share` or `$g`. [MQTT5 4.7.1-1] [MQTT5 4.7.1-2] [MQTT311 4.7.1-2] [MQTT311 4.7.1-3] */
 export function isTopicFilter(filter: string): boolean {
   if (filter === '' || filter.includes('\0') || Buffer.byteLength(filter) > MAX_BYTES) return false;
   if (!hasWildcard(filter)) return true;
   const hash = filter.indexOf('#');
   if (hash >= 0 && (hash !== filter.length - 1 || (hash > 0 && filter[hash - 1] !== '/'))) return false;
-  return filter.split('/').every((level) => level === '+' || !level.includes('+'));
+  return !besidePlus.test(filter);
 }
 
 /** Whether a well-formed filter can match more than one topic. */
