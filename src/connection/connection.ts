@@ -43,6 +43,9 @@ export interface Client {
 /** Bytes that a client may send behind CONNECT before it has its CONNACK without being held back. */
 const EARLY_BYTES = 16 * 1024;
 
+/** What a client may still send behind our last packet, so that it gets to read that one; then it is cut off. */
+const LATE_BYTES = 256 * 1024;
+
 /** connecting: no CONNECT yet; accepting: it is being worked on; connected: CONNACK is out; closed: nothing is read or written any more. */
 type State = 'connecting' | 'accepting' | 'connected' | 'closed';
 
@@ -76,6 +79,7 @@ export class Connection implements TransportEvents, Publishing {
   #subscriptions: ClientSubscriptions | undefined;
   #receiver: Receiver | undefined;
   #state: State = 'connecting';
+  #lateBytes = 0;
   #lastPacketAt: number;
   #silenceLimit: number;
   /** Bits of PauseReason. */
@@ -170,7 +174,7 @@ export class Connection implements TransportEvents, Publishing {
   }
 
   data(chunk: Buffer): void {
-    if (this.#state === 'closed') return;
+    if (this.#state === 'closed') return this.#ignore(chunk);
     const { clock, sessions } = this.node;
     const now = clock.now();
     // A node that was paused wakes with full sockets: nothing of them is its business any more.
@@ -182,6 +186,11 @@ export class Connection implements TransportEvents, Publishing {
     // What comes while CONNECT is worked on waits here, bounded: a client that sends much more is not read meanwhile.
     if (this.#waitsForConnack && this.framer.pendingBytes > EARLY_BYTES) this.transport.pause();
     this.#process();
+  }
+
+  #ignore(chunk: Buffer): void {
+    this.#lateBytes += chunk.length;
+    if (this.#lateBytes > LATE_BYTES) this.transport.destroy();
   }
 
   /** Nothing is kept of what cannot become a CONNECT: whoever sends it would hold a place, and memory, until the time for CONNECT is over. */
