@@ -28,7 +28,7 @@ import { Reason, RedirectError } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
 import { makeNodeSessions } from './node-sessions.ts';
 import type { Sessions } from './session/sessions.ts';
-import type { Listener, Transport } from './transport/listener.ts';
+import type { Admission, Listener, Transport } from './transport/listener.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
 const LEASES_PER_GROUP_ACK_WAIT = 2;
@@ -90,6 +90,7 @@ class Node implements RunningServer {
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
+  #endArrivals: () => void = () => {};
   #isServing = false;
   /** False: what a listener still had to hand over when it closed is let go. */
   #acceptsConnections = true;
@@ -104,7 +105,7 @@ class Node implements RunningServer {
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
-    await this.#listen(this.#makeContext(backplane, authenticator));
+    this.#endArrivals = await this.#listen(this.#makeContext(backplane, authenticator));
     this.#isServing = true;
     this.#options.log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
   }
@@ -121,6 +122,7 @@ class Node implements RunningServer {
     const deadline = clock.now() + config.drainSeconds * 1000;
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await this.#drain(deadline - clock.now());
+    this.#endArrivals();
     this.#connections.stop();
     this.#scramFile?.close();
     this.#stopHandover?.();
@@ -352,12 +354,16 @@ class Node implements RunningServer {
     };
   }
 
-  #listen(context: NodeContext): Promise<void> {
-    const { config } = this.#options;
+  /** Returns what ends arrivals. */
+  #listen(context: NodeContext): Promise<() => void> {
+    const { clock, config, log } = this.#options;
     return openListeners({
       config,
+      clock,
+      log,
+      counters: this.counters,
       accept: (transport) => this.#accept(transport, context),
-      acceptsMore: () => this.#acceptsMore(config.limits.maxConnections),
+      admission: this.#makeAdmission(config.limits.maxConnections),
       opened: (listener) => {
         this.#listeners.push(listener);
         this.ports[listener.name] = listener.port;
@@ -365,10 +371,19 @@ class Node implements RunningServer {
     });
   }
 
-  #acceptsMore(maximum: number): boolean {
-    if (this.#connections.size < maximum) return true;
-    this.counters.connectionsRefused++;
-    return false;
+  #makeAdmission(maximum: number): Admission {
+    let open = 0;
+    return {
+      admit: () => {
+        if (open < maximum) {
+          open++;
+          return true;
+        }
+        this.counters.connectionsRefused++;
+        return false;
+      },
+      left: () => open--,
+    };
   }
 
   #accept(transport: Transport, context: NodeContext): void {

@@ -33,7 +33,7 @@ const packagePlaces: Record<string, RegExp> = {
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|listeners\.ts|arrival-failures\.ts|node-sessions\.ts|workers\/|main\.ts|connection\/|nats\/)/,
 };
 
 interface Import {

@@ -1,6 +1,6 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Counters, DropCounters } from '../counters.ts';
+import type { ArrivalCounters, Counters, DropCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -69,7 +69,7 @@ const counterHelp = {
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
-} as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
+} as const satisfies Record<Exclude<keyof Counters, 'dropped' | 'arrivalsFailed'>, readonly [string, string]>;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
@@ -84,6 +84,15 @@ const dropCauses = {
   outOfRetention: 'out_of_retention',
 } as const satisfies Record<keyof DropCounters, string>;
 
+const arrivalCauses = {
+  proxyHeader: 'proxy_header',
+  tls: 'tls',
+  upgrade: 'upgrade',
+  timeout: 'timeout',
+  crowded: 'crowded',
+  left: 'left',
+} as const satisfies Record<keyof ArrivalCounters, string>;
+
 /** A registry of its own with everything a node shows. */
 export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   const registry = new Registry();
@@ -94,6 +103,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     addCounter(registry, name, help, () => counters[key]);
   }
   addDrops(registry, counters.dropped);
+  addArrivalFailures(registry, counters.arrivalsFailed);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -137,6 +147,20 @@ function addDrops(registry: Registry, dropped: DropCounters): void {
       this.reset();
       for (const [key, cause] of Object.entries(dropCauses) as Array<[keyof DropCounters, string]>)
         this.inc({ cause }, dropped[key]);
+    },
+  });
+}
+
+function addArrivalFailures(registry: Registry, failed: ArrivalCounters): void {
+  new Counter({
+    name: 'supermq_arrivals_failed_total',
+    help: 'Network connections that were closed before they came to speak MQTT, by cause',
+    labelNames: ['cause'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [key, cause] of Object.entries(arrivalCauses) as Array<[keyof ArrivalCounters, string]>)
+        this.inc({ cause }, failed[key]);
     },
   });
 }

@@ -45,6 +45,8 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   }
   if ((tls.cert === '') !== (tls.key === ''))
     problems.push('tls.cert and tls.key belong together: set both or neither.');
+  if (tls.crl !== '' && tls.ca === '')
+    problems.push('tls.crl is set without tls.ca: name the authorities of client certificates, or remove tls.crl.');
   problems.push(...portConflicts({ http, mqtt }));
   if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
     problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
@@ -105,6 +107,7 @@ function fileConflicts({ auth, nats, tls }: Config): string[] {
     'tls.cert': tls.cert,
     'tls.key': tls.key,
     'tls.ca': tls.ca,
+    'tls.crl': tls.crl,
     'auth.scram.file': auth.scram.file,
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,

@@ -80,7 +80,7 @@ export class Connection implements TransportEvents, Publishing {
     this.transport = transport;
     this.framer = new Framer(node.limits.maximumPacketSize);
     this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
-    this.#lastPacketAt = node.clock.now();
+    this.#lastPacketAt = node.clock.now() - transport.openingMilliseconds;
     this.#silenceLimit = node.limits.connectTimeoutSeconds * 1000;
   }
 

@@ -20,6 +20,7 @@ import { makeLog } from '../../src/log.ts';
 import { Reason } from '../../src/mqtt/reason.ts';
 import { Sessions } from '../../src/session/sessions.ts';
 import { Wills } from '../../src/session/wills.ts';
+import { Arrivals } from '../../src/transport/arrivals.ts';
 import { listenTcp } from '../../src/transport/tcp.ts';
 import { FakeLog } from './fake-log.ts';
 import { ShiftedClock } from './shifted-clock.ts';
@@ -141,8 +142,9 @@ export async function startWiredNode({
       receiveMaximum,
     },
   };
+  const arrivals = new Arrivals({ clock, maximum: 100, timeoutMilliseconds: 10_000, failed: nothing });
   const listener = await listenTcp(
-    { host: '127.0.0.1', port: 0, backlog: 100, acceptsMore: () => true },
+    { host: '127.0.0.1', port: 0, backlog: 100, admission: { admit: () => true, left: nothing }, arrivals },
     (transport) => {
       const connection = new Connection(transport, context);
       connections.add(connection);
@@ -152,6 +154,7 @@ export async function startWiredNode({
   const stop = async (): Promise<void> => {
     await listener.close();
     await connections.closeAll(Reason.serverShuttingDown);
+    arrivals.end();
     connections.stop();
     sessions.stop();
     await wills.stop();
