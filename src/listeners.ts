@@ -1,7 +1,8 @@
 /**
- * What a node serves MQTT on: TCP and WebSocket, plain and TLS, as the configuration says. server.ts opens them last, when everything
+ * What a node serves MQTT on: TCP and WebSocket, plain and TLS, and a Unix socket, as the configuration says. server.ts opens them last, when everything
  * behind them works, and closes them first.
  */
+import cluster from 'node:cluster';
 import { BlockList } from 'node:net';
 import type { Logger } from 'pino';
 import { tellArrivalFailures } from './arrival-failures.ts';
@@ -12,6 +13,7 @@ import { openTlsFiles, type TlsFiles } from './tls-files.ts';
 import { Arrivals } from './transport/arrivals.ts';
 import type { Accept, Admission, Listener, ListenOptions, TlsMaterial, TlsOptions } from './transport/listener.ts';
 import { listenTcp } from './transport/tcp.ts';
+import { listenUnix } from './transport/unix.ts';
 import { listenWebSocket } from './transport/ws.ts';
 
 /** WebSocket frames may carry several packets, up to this much beside the largest one. */
@@ -67,6 +69,9 @@ async function open(
   const { host } = mqtt.tcp;
   const trusted = blockList(mqtt.proxyProtocol.trusted);
   const base: Omit<ListenOptions, 'port'> = { host, backlog: limits.backlog, admission, arrivals, trusted };
+  const { mode, path } = mqtt.unix;
+  if (path !== '')
+    opened(await listenUnix({ ...base, path, mode: Number.parseInt(mode, 8), isShared: cluster.isWorker }, accept));
   const frames = { path: mqtt.ws.path, maximumFrameBytes: limits.maxPacketBytes + FRAME_ALLOWANCE_BYTES };
   if (mqtt.tcp.port !== 0) opened(await listenTcp({ ...base, port: mqtt.tcp.port }, accept));
   if (mqtt.ws.port !== 0) opened(await listenWebSocket({ ...base, ...frames, port: mqtt.ws.port }, accept));

@@ -11,6 +11,7 @@ import { readCommandLine } from './config/command-line.ts';
 import { type Config, ConfigError } from './config/config.ts';
 import { makeLog } from './log.ts';
 import { type RunningServer, startServer } from './server.ts';
+import { freeUnixPath } from './transport/unix.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { linkToPrimary, type PrimaryLink } from './workers/worker.ts';
 
@@ -90,7 +91,10 @@ async function stop(starting: Promise<RunningServer>): Promise<void> {
 function runPrimary(config: Config, log: Logger): void {
   const supervisor = new Supervisor({ config, log, ended: (code) => process.exit(code) });
   onStopSignal(() => supervisor.stop());
-  supervisor.start().catch(failure(log));
+  // Once, before there are workers: each of them would take the socket of the others for somebody else's.
+  freeUnixPath(config.mqtt.unix.path)
+    .then(() => supervisor.start())
+    .catch(failure(log));
 }
 
 /** What this process does about an error that nobody can do anything about. */

@@ -366,7 +366,7 @@ class Node implements RunningServer {
       admission: this.#makeAdmission(config.limits.maxConnections),
       opened: (listener) => {
         this.#listeners.push(listener);
-        this.ports[listener.name] = listener.port;
+        if (listener.port !== 0) this.ports[listener.name] = listener.port;
       },
     });
   }

@@ -19,6 +19,7 @@ export interface Config {
     readonly tls: { readonly port: number };
     readonly ws: { readonly port: number; readonly path: string };
     readonly wss: { readonly port: number };
+    readonly unix: { readonly path: string; readonly mode: string };
     readonly proxyProtocol: { readonly trusted: readonly string[] };
   };
   readonly tls: {

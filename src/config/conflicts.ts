@@ -48,8 +48,10 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   if (tls.crl !== '' && tls.ca === '')
     problems.push('tls.crl is set without tls.ca: name the authorities of client certificates, or remove tls.crl.');
   problems.push(...portConflicts({ http, mqtt }));
-  if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
-    problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
+  if (mqtt.unix.path === '' && [mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
+    problems.push(
+      'All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port, mqtt.wss.port or mqtt.unix.path.',
+    );
   }
   if (workers > 1 && nats.servers.length === 0)
     problems.push(`workers is ${workers}, but workers meet through NATS only: set nats.servers, or workers to 1.`);

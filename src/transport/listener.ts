@@ -65,7 +65,7 @@ export type Accept = (transport: Transport) => void;
 /** Something that accepts streams on a port. */
 export interface Listener {
   readonly name: string;
-  /** The bound port; tells which one the kernel chose. */
+  /** The bound port; tells which one the kernel chose. 0 on a Unix socket. */
   readonly port: number;
   /** What TLS handshakes from now on use; absent without TLS. */
   readonly useMaterial?: (material: TlsMaterial) => void;
@@ -75,7 +75,7 @@ export interface Listener {
 
 /** Who may open a network connection. */
 export interface Admission {
-  /** Before TLS. False: the socket is destroyed. */
+  /** Before TLS. False: the socket is destroyed. Clients on a Unix socket have no address: it is empty. */
   admit(address: string): boolean;
   /** The socket of an admitted connection is closed. */
   left(address: string): void;

@@ -17,6 +17,20 @@ export const listeners: readonly Option[] = [
   option('mqtt.ws.path', 'MQTT_WS_PATH', urlPath, '/mqtt', 'Path of WebSocket requests, for both WebSocket listeners.'),
   option('mqtt.wss.port', 'MQTT_WSS_PORT', port, 0, 'MQTT over WebSocket with TLS (8084 by custom).'),
   option(
+    'mqtt.unix.path',
+    'MQTT_UNIX_PATH',
+    text('a path of at most 107 bytes, or empty', /^[\x20-\x7e]{0,107}$/),
+    '',
+    'MQTT over a Unix socket at this path, for clients on the same machine; empty = off.',
+  ),
+  option(
+    'mqtt.unix.mode',
+    'MQTT_UNIX_MODE',
+    text("an octal mode in quotes, such as '660'", /^0?[0-7]{3}$/),
+    '660',
+    'Mode of the Unix socket: who may write to it may connect.',
+  ),
+  option(
     'mqtt.proxyProtocol.trusted',
     'MQTT_PROXY_PROTOCOL_TRUSTED',
     addressBlocks,
