@@ -88,7 +88,7 @@ export class Arrivals {
     this.#bySocket.set(socket, arrival);
     // `close` follows, and says it all.
     socket.on('error', ignore);
-    socket.once('close', () => this.#closed(arrival));
+    socket.on('close', () => this.#closed(arrival));
     if (this.#pending.size > this.#options.maximum) this.#closeOldest();
     return arrival;
   }

@@ -45,7 +45,8 @@ function admitSocket(admission: Admission, socket: Socket, address: string): boo
     socket.destroy();
     return false;
   }
-  socket.once('close', () => admission.left(address));
+  // Comes once only; `once` would keep more in memory for as long as the connection lives.
+  socket.on('close', () => admission.left(address));
   return true;
 }
 

@@ -12,7 +12,8 @@ import { systemClock } from '../../src/clock.ts';
 import { makeLog } from '../../src/log.ts';
 import { Authority, type KeyPair } from '../support/certificates.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNode, type TestNode } from '../support/node.ts';
+import { startNatsServer } from '../support/nats-server.ts';
+import { EdgeProcess, startNode, type TestNode } from '../support/node.ts';
 import { freePort } from '../support/ports.ts';
 import { connectPacket } from '../support/raw-client.ts';
 
@@ -41,8 +42,10 @@ function shown({ cert, key }: KeyPair): ConnectionOptions {
   return { cert, key };
 }
 
+type Ported = Pick<TestNode, 'ports'>;
+
 /** What CONNECT over TLS gets: `accepted`, the message of an error, or `closed`. */
-async function attempt(node: TestNode, options: ConnectionOptions = {}): Promise<string> {
+async function attempt(node: Ported, options: ConnectionOptions = {}): Promise<string> {
   const socket = connect({ port: node.ports['tls'] ?? 0, host: '127.0.0.1', ca: authority.cert, ...options });
   return outcome(socket);
 }
@@ -222,6 +225,35 @@ describe('certificates that change', () => {
     await node.stop();
   });
 
+  test('workers share the TLS listeners, and each of them takes the new certificate', async () => {
+    const next = authority.issue('of workers');
+    const [cert, key] = [file('workers.pem'), file('workers.key')];
+    copyFileSync(server.certFile, cert);
+    copyFileSync(server.keyFile, key);
+    const nats = await startNatsServer();
+    const ports = { tls: await freePort(), wss: await freePort() };
+    const edge = await EdgeProcess.start({
+      SUPERMQ_NATS_SERVERS: nats.url,
+      SUPERMQ_WORKERS: '2',
+      SUPERMQ_MQTT_TLS_PORT: String(ports.tls),
+      SUPERMQ_MQTT_WSS_PORT: String(ports.wss),
+      SUPERMQ_TLS_CERT: cert,
+      SUPERMQ_TLS_KEY: key,
+    });
+    const all = async (name: string): Promise<boolean> => {
+      const seen = [];
+      for (const listener of ['tls', 'tls', 'wss', 'wss'] as const) seen.push(await nameOf({ ports }, listener));
+      return seen.every((one) => one === name);
+    };
+    assert.ok(await all('server'));
+    writeFileSync(cert, next.cert);
+    writeFileSync(key, next.key);
+    await eventually(() => all('of workers'), 'both workers have the new certificate');
+    for (let n = 0; n < 4; n++) assert.equal(await attempt({ ports }), 'accepted');
+    await edge.stop();
+    await nats.stop();
+  });
+
   test('a start with a key of another certificate stops with a sentence', async () => {
     const other = authority.issue('other');
     await assert.rejects(
@@ -232,7 +264,7 @@ describe('certificates that change', () => {
 });
 
 /** Common name of the certificate that a new connection sees. */
-async function nameOf(node: TestNode, listener: 'tls' | 'wss'): Promise<unknown> {
+async function nameOf(node: Ported, listener: 'tls' | 'wss'): Promise<unknown> {
   const socket = connect({ port: node.ports[listener] ?? 0, host: '127.0.0.1', ca: authority.cert });
   await once(socket, 'secureConnect');
   const { CN } = socket.getPeerCertificate().subject;
