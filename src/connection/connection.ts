@@ -212,6 +212,8 @@ export class Connection implements TransportEvents, Publishing {
     if (this.#state === 'accepting') return this.authentication?.timeOut();
     this.node.counters.keepAliveTimeouts++;
     this.debug('timedOut', 'No packet within the time that the client stated');
+    // To one that has not sent CONNECT there is nothing to say, and it is given no time to let go.
+    if (this.#state === 'connecting') return this.#drop();
     this.close(Reason.keepAliveTimeout);
   }
 
@@ -241,8 +243,7 @@ export class Connection implements TransportEvents, Publishing {
   send(packet: Buffer, text?: string): void {
     if (this.#state === 'closed' || this.sender.send(packet, text)) return;
     this.debug('stalled', 'The client does not read its answers');
-    this.#finish(undefined, true);
-    this.transport.destroy();
+    this.#drop();
   }
 
   /** Turns whatever was thrown while a packet was handled into a packet and a close. */
@@ -317,6 +318,11 @@ export class Connection implements TransportEvents, Publishing {
   #receive(framer: Framer): void {
     this.#receiver ??= new Receiver(this, this.node.limits.topicAliasMaximum);
     this.#receiver.publish(framer);
+  }
+
+  #drop(): void {
+    this.#finish(undefined, true);
+    this.transport.destroy();
   }
 
   #closeWith(reason: ReasonCode, error: MqttError | undefined): void {

@@ -43,6 +43,8 @@ export class Arrival {
   balancerCertificate: PeerCertificate | undefined;
   /** Set when the client was admitted: told when the socket closes. */
   admission: Admission | undefined;
+  /** MQTT by now, or refused by somebody who has counted it: its end is no failure. */
+  isSettled = false;
   failure: Pick<ArrivalFailure, 'cause' | 'detail'> | undefined;
 
   constructor(socket: Socket, listener: string, startedAt: number) {
@@ -100,13 +102,13 @@ export class Arrivals {
 
   /** The bytes are MQTT from now on: returns how long it took. */
   arrived(arrival: Arrival): number {
-    this.#pending.delete(arrival);
+    this.#settle(arrival);
     return this.#options.clock.now() - arrival.startedAt;
   }
 
   /** Refused by somebody who has counted it. */
   dismiss(arrival: Arrival): void {
-    this.#pending.delete(arrival);
+    this.#settle(arrival);
     arrival.socket.destroy();
   }
 
@@ -119,7 +121,14 @@ export class Arrivals {
   #closed(arrival: Arrival): void {
     arrival.admission?.left(arrival.address);
     // What TLS has to say of the end comes behind the end of the socket.
-    if (this.#pending.delete(arrival)) setImmediate(() => this.#tell(arrival));
+    if (arrival.isSettled) return;
+    this.#settle(arrival);
+    setImmediate(() => this.#tell(arrival));
+  }
+
+  #settle(arrival: Arrival): void {
+    arrival.isSettled = true;
+    this.#pending.delete(arrival);
   }
 
   #tell({ address, failure, listener }: Arrival): void {
@@ -131,16 +140,16 @@ export class Arrivals {
     const latest = this.#options.clock.now() - this.#options.timeoutMilliseconds;
     for (const arrival of this.#pending) {
       if (arrival.startedAt > latest) return;
+      this.#pending.delete(arrival);
       arrival.fail('timeout', 'the time for PROXY header, TLS handshake and WebSocket upgrade is over');
     }
   }
 
   #closeOldest(): void {
-    for (const arrival of this.#pending) {
-      // Destroyed already, its `close` is on its way.
-      if (arrival.socket.destroyed) continue;
-      return arrival.fail('crowded', 'too many network connections had not come to speak MQTT');
-    }
+    const [oldest] = this.#pending;
+    if (oldest === undefined) return;
+    this.#pending.delete(oldest);
+    oldest.fail('crowded', 'too many network connections had not come to speak MQTT');
   }
 }
 

@@ -46,8 +46,10 @@ after(() => Promise.all(Object.values(nodes).map((node) => node.stop())));
 
 type ListenerName = 'tcp' | 'tls' | 'ws' | 'wss';
 
+/** Not polite: goes on sending when the server has ended its side. */
 async function open(kind: 'direct' | 'balanced', listener: ListenerName): Promise<Socket> {
-  const socket = connect({ port: nodes[kind].ports[listener] ?? 0, host: '127.0.0.1', noDelay: true });
+  const port = nodes[kind].ports[listener] ?? 0;
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
   socket.on('error', () => {});
   await once(socket, 'connect');
   return socket;
@@ -108,8 +110,10 @@ describe('slow peers', { concurrency: true }, () => {
       const lives = [direct, balanced].map(async (socket) => {
         const since = performance.now();
         socket.resume();
-        await new Promise((resolve) => socket.once('close', resolve));
-        return (performance.now() - since) / 1000;
+        await new Promise((resolve) => socket.once('end', resolve).once('close', resolve));
+        const life = (performance.now() - since) / 1000;
+        socket.destroy();
+        return life;
       });
       for (const life of await Promise.all(lives)) assertInTime(life);
     });
@@ -127,6 +131,17 @@ describe('slow peers', { concurrency: true }, () => {
       await once(socket, 'secureConnect');
       assertInTime(await drip(socket, connectBytes, since));
     }
+  });
+
+  test('the time for CONNECT began at accept: a slow WebSocket upgrade is part of it', async () => {
+    const since = performance.now();
+    const socket = await open('direct', 'ws');
+    await new Promise((resolve) => setTimeout(resolve, TIMEOUT_SECONDS * 600));
+    socket.write(upgrade);
+    assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 101 /);
+    // The first frame never ends.
+    const frame = Buffer.concat([Buffer.from([0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4]), Buffer.alloc(256)]);
+    assertInTime(await drip(socket, frame, since));
   });
 
   test('an HTTP request with a large header is refused at once', async () => {
