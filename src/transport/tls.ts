@@ -1,4 +1,5 @@
 /** TLS on sockets that were let in: the handshake, the client's certificate, and certificates of ours that change while it runs. tcp.ts and ws.ts use it. */
+import { constants } from 'node:crypto';
 import { createServer, type TLSSocket } from 'node:tls';
 import type { Arrival, Arrivals } from './arrivals.ts';
 import type { TlsMaterial, TlsOptions } from './listener.ts';
@@ -22,9 +23,11 @@ export interface TlsStage {
 export function makeTlsStage({ alpn, arrivals, secured, tls }: TlsStageOptions): TlsStage {
   const { clientCertificate, minVersion } = tls;
   const asks = tls.material.ca !== undefined;
+  // A client of TLS 1.2 would make us do handshakes for as long as it is connected.
+  const settings = { minVersion, secureOptions: constants.SSL_OP_NO_RENEGOTIATION };
   const server = createServer({
     ...tls.material,
-    minVersion,
+    ...settings,
     ALPNProtocols: [...alpn],
     requestCert: asks,
     rejectUnauthorized: asks && clientCertificate === 'required',
@@ -48,6 +51,6 @@ export function makeTlsStage({ alpn, arrivals, secured, tls }: TlsStageOptions):
   });
   return {
     begin: ({ socket }) => void server.emit('connection', socket),
-    useMaterial: (material) => server.setSecureContext({ ...material, minVersion }),
+    useMaterial: (material) => server.setSecureContext({ ...material, ...settings }),
   };
 }
