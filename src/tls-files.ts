@@ -92,12 +92,29 @@ export function openTlsFiles({ changed, clock, files, refused }: TlsFilesOptions
   }
 }
 
-/** @throws Error of OpenSSL when the parts are no PEM, or key and certificate do not fit together */
+/** @throws Error when the parts are no PEM, and that of OpenSSL when key and certificate do not fit together */
 function checked({ ca, cert = '', crl, key = '' }: Partial<Record<Part, string>>): TlsMaterial {
-  const material = { cert, key, ...(ca === undefined ? {} : { ca }), ...(crl === undefined ? {} : { crl }) };
+  const material = {
+    cert,
+    key,
+    ...(ca === undefined ? {} : { ca: pemBlocks('tls.ca', ca) }),
+    ...(crl === undefined ? {} : { crl: pemBlocks('tls.crl', crl) }),
+  };
   createSecureContext(material);
+  for (const authority of material.ca ?? []) new X509Certificate(authority);
   factsOf(material);
   return material;
+}
+
+/**
+ * Every block on its own: of revocation lists in one text node takes the first. None at all is an error: with an empty text node would trust
+ * all public authorities, or check no revocation. So is half a block, of a file that is just being written.
+ */
+function pemBlocks(option: string, text: string): string[] {
+  const blocks = text.match(/-----BEGIN [^-]+-----[^-]*-----END [^-]+-----/g) ?? [];
+  if (blocks.length === 0 || blocks.length !== text.match(/-----BEGIN /g)?.length)
+    throw new Error(`${option} is empty or incomplete`);
+  return blocks;
 }
 
 function factsOf({ cert }: TlsMaterial): CertificateFacts {

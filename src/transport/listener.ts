@@ -100,10 +100,10 @@ export interface ListenOptions {
 export interface TlsMaterial {
   readonly cert: string;
   readonly key: string;
-  /** Authorities of client certificates. */
-  readonly ca?: string;
-  /** Certificates that those authorities have revoked. */
-  readonly crl?: string;
+  /** Authorities of client certificates, never empty. */
+  readonly ca?: string[];
+  /** Revocation lists of those authorities, one text for each, never empty. */
+  readonly crl?: string[];
 }
 
 export interface TlsOptions {

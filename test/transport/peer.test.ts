@@ -53,7 +53,7 @@ async function start(kind: 'tcp' | 'tls' | 'wss', trusted?: BlockList): Promise<
     admit: (address) => admitted.push(address) > 0,
     left: (address) => left.push(address),
   };
-  const material = { cert: server.cert, key: server.key, ca: authority.cert };
+  const material = { cert: server.cert, key: server.key, ca: [authority.cert] };
   const tls = { material, minVersion: 'TLSv1.2', clientCertificate: 'optional' } as const;
   const base = { host: '127.0.0.1', port: 0, backlog: 10, admission, arrivals, trusted };
   const accept = (transport: Transport): void => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
@@ -184,6 +184,33 @@ describe('client certificates', () => {
     assert.notEqual(await attempt(node, { ...shown(lost), session }), 'accepted');
     assert.equal(await attempt(node, shown(device)), 'accepted');
     await node.stop();
+  });
+});
+
+describe('authorities and revocations of several', () => {
+  test('each authority has its own list in one file, and all of them count', async () => {
+    const [lost, kept] = [stranger.issue('lost'), stranger.issue('kept')];
+    const [ca, crl] = [join(authority.folder, 'both.pem'), join(authority.folder, 'both.crl')];
+    writeFileSync(ca, authority.cert + stranger.cert);
+    const lists = [authority.revoke(), stranger.revoke(lost)].map((list) => readFileSync(list, 'utf8'));
+    writeFileSync(crl, lists.join(''));
+    const node = await startTlsNode({ SUPERMQ_TLS_CA: ca, SUPERMQ_TLS_CRL: crl });
+    assert.equal(await attempt(node, shown(kept)), 'accepted');
+    assert.equal(await attempt(node, shown(authority.issue('ours'))), 'accepted');
+    assert.notEqual(await attempt(node, shown(lost)), 'accepted');
+    await node.stop();
+  });
+
+  test('a file without any, or with half of one, is never taken for fewer rules', async () => {
+    const empty = join(authority.folder, 'empty.pem');
+    writeFileSync(empty, '');
+    const half = join(authority.folder, 'half.pem');
+    writeFileSync(half, authority.cert + stranger.cert.slice(0, 200));
+    for (const file of [empty, half]) {
+      await assert.rejects(startTlsNode({ SUPERMQ_TLS_CA: file }), /tls\.ca is empty or incomplete/);
+      const env = { SUPERMQ_TLS_CA: authority.certFile, SUPERMQ_TLS_CRL: file };
+      await assert.rejects(startTlsNode(env), /tls\.crl is empty or incomplete/);
+    }
   });
 });
 
