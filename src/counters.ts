@@ -60,6 +60,22 @@ export interface LimitCounters {
   maxGroups: number;
 }
 
+/** Why a network connection never came to speak MQTT, as the label `cause` of `supermq_arrivals_failed_total`. */
+export interface ArrivalCounters {
+  /** A trusted balancer sent something else than a PROXY header. */
+  proxyHeader: number;
+  /** The TLS handshake failed, or the client certificate is not valid. */
+  tls: number;
+  /** The HTTP request was no WebSocket upgrade of ours. */
+  upgrade: number;
+  /** The time was over. */
+  timeout: number;
+  /** It had been on its way for longest when there were too many. */
+  crowded: number;
+  /** The peer closed it. */
+  left: number;
+}
+
 export interface Counters {
   connectionsAccepted: number;
   /** Refused before anything was read, for whatever limit. */
@@ -123,6 +139,7 @@ export interface Counters {
   clientsJailed: number;
   readonly limited: LimitCounters;
   readonly dropped: DropCounters;
+  readonly arrivalsFailed: ArrivalCounters;
 }
 
 /** All zero. */
@@ -200,5 +217,6 @@ export function makeCounters(): Counters {
       forgedSequence: 0,
       outOfRetention: 0,
     },
+    arrivalsFailed: { proxyHeader: 0, tls: 0, upgrade: 0, timeout: 0, crowded: 0, left: 0 },
   };
 }

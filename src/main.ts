@@ -13,6 +13,7 @@ import { makeLog } from './log.ts';
 import { provisionOnce } from './nats/provision-once.ts';
 import { type RunningServer, startServer } from './server.ts';
 import { storageSettings } from './storage-settings.ts';
+import { freeUnixPath } from './transport/unix.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { linkToPrimary, type PrimaryLink } from './workers/worker.ts';
 
@@ -103,7 +104,10 @@ async function stop(starting: Promise<RunningServer>): Promise<void> {
 function runPrimary(config: Config, log: Logger): void {
   const supervisor = new Supervisor({ config, log, ended: (code) => process.exit(code) });
   onStopSignal(() => supervisor.stop());
-  supervisor.start().catch(failure(log));
+  // Once, before there are workers: each of them would take the socket of the others for somebody else's.
+  freeUnixPath(config.mqtt.unix.path)
+    .then(() => supervisor.start())
+    .catch(failure(log));
 }
 
 /** What this process does about an error that nobody can do anything about. */

@@ -93,6 +93,7 @@ class Node implements RunningServer {
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
+  #endArrivals: () => void = () => {};
   #isServing = false;
   /** False: what a listener still had to hand over when it closed is let go. */
   #acceptsConnections = true;
@@ -109,7 +110,7 @@ class Node implements RunningServer {
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
-    await this.#listen(this.#makeContext(backplane, authenticator));
+    this.#endArrivals = await this.#listen(this.#makeContext(backplane, authenticator));
     this.#isServing = true;
     this.#options.log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
   }
@@ -126,6 +127,7 @@ class Node implements RunningServer {
     const deadline = clock.now() + config.drainSeconds * 1000;
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     await this.#drain(deadline - clock.now());
+    this.#endArrivals();
     this.#connections.stop();
     this.#admission.stop();
     this.#scramFile?.close();
@@ -369,15 +371,19 @@ class Node implements RunningServer {
     };
   }
 
-  #listen(context: NodeContext): Promise<void> {
-    const { config } = this.#options;
+  /** Returns what ends arrivals. */
+  #listen(context: NodeContext): Promise<() => void> {
+    const { clock, config, log } = this.#options;
     return openListeners({
       config,
+      clock,
+      log,
+      counters: this.counters,
       accept: (transport) => this.#accept(transport, context),
       admission: this.#admission,
       opened: (listener) => {
         this.#listeners.push(listener);
-        this.ports[listener.name] = listener.port;
+        if (listener.port !== 0) this.ports[listener.name] = listener.port;
       },
     });
   }

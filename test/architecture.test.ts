@@ -35,7 +35,7 @@ const packagePlaces: Record<string, RegExp> = {
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|admission\/|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|listeners\.ts|arrival-failures\.ts|node-sessions\.ts|workers\/|main\.ts|admission\/|connection\/|nats\/)/,
 };
 
 interface Import {

@@ -1,6 +1,6 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Counters, DropCounters, LimitCounters } from '../counters.ts';
+import type { ArrivalCounters, Counters, DropCounters, LimitCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -77,7 +77,10 @@ const counterHelp = {
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
   addressesJailed: ['supermq_addresses_jailed_total', 'Addresses that were jailed'],
   clientsJailed: ['supermq_clients_jailed_total', 'Client ids that were jailed at an address'],
-} as const satisfies Record<Exclude<keyof Counters, 'dropped' | 'limited'>, readonly [string, string]>;
+} as const satisfies Record<
+  Exclude<keyof Counters, 'dropped' | 'limited' | 'arrivalsFailed'>,
+  readonly [string, string]
+>;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
@@ -92,6 +95,15 @@ const dropCauses = {
   outOfRetention: 'out_of_retention',
 } as const satisfies Record<keyof DropCounters, string>;
 
+const arrivalCauses = {
+  proxyHeader: 'proxy_header',
+  tls: 'tls',
+  upgrade: 'upgrade',
+  timeout: 'timeout',
+  crowded: 'crowded',
+  left: 'left',
+} as const satisfies Record<keyof ArrivalCounters, string>;
+
 /** A registry of its own with everything a node shows. */
 export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   const registry = new Registry();
@@ -103,6 +115,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   }
   addDrops(registry, counters.dropped);
   addLimits(registry, counters.limited);
+  addArrivalFailures(registry, counters.arrivalsFailed);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -162,6 +175,20 @@ function addLimits(registry: Registry, limited: LimitCounters): void {
     collect() {
       this.reset();
       for (const [limit, count] of Object.entries(limited)) this.inc({ limit }, count);
+    },
+  });
+}
+
+function addArrivalFailures(registry: Registry, failed: ArrivalCounters): void {
+  new Counter({
+    name: 'supermq_arrivals_failed_total',
+    help: 'Network connections that were closed before they came to speak MQTT, by cause',
+    labelNames: ['cause'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [key, cause] of Object.entries(arrivalCauses) as Array<[keyof ArrivalCounters, string]>)
+        this.inc({ cause }, failed[key]);
     },
   });
 }

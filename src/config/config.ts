@@ -19,8 +19,17 @@ export interface Config {
     readonly tls: { readonly port: number };
     readonly ws: { readonly port: number; readonly path: string };
     readonly wss: { readonly port: number };
+    readonly unix: { readonly path: string; readonly mode: string };
+    readonly proxyProtocol: { readonly trusted: readonly string[] };
   };
-  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly tls: {
+    readonly cert: string;
+    readonly key: string;
+    readonly ca: string;
+    readonly crl: string;
+    readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+    readonly clientCertificate: 'required' | 'optional';
+  };
   readonly auth: {
     readonly clientIdsBelongToUsers: boolean;
     readonly scram: { readonly file: string; readonly required: boolean };
@@ -84,13 +93,14 @@ export interface Config {
     readonly maxTopicBytes: number;
     readonly maxTopicLevels: number;
     readonly maxWillBytes: number;
+    readonly maxArrivals: number;
   };
 }
 
 /** The configuration cannot be used; the message has one sentence per line, each naming key, value and what is allowed. */
 export class ConfigError extends Error {
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
+  constructor(problems: readonly string[], options?: ErrorOptions) {
+    super(problems.join('\n'), options);
     this.name = 'ConfigError';
   }
 }

@@ -45,9 +45,13 @@ function listenerConflicts({ http, mqtt, nats, tls, workers }: Config): string[]
   }
   if ((tls.cert === '') !== (tls.key === ''))
     problems.push('tls.cert and tls.key belong together: set both or neither.');
+  if (tls.crl !== '' && tls.ca === '')
+    problems.push('tls.crl is set without tls.ca: name the authorities of client certificates, or remove tls.crl.');
   problems.push(...portConflicts({ http, mqtt }));
-  if ([mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
-    problems.push('All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port or mqtt.wss.port.');
+  if (mqtt.unix.path === '' && [mqtt.tcp, mqtt.tls, mqtt.ws, mqtt.wss].every(({ port }) => port === 0)) {
+    problems.push(
+      'All MQTT listeners are off: set mqtt.tcp.port, mqtt.tls.port, mqtt.ws.port, mqtt.wss.port or mqtt.unix.path.',
+    );
   }
   if (workers > 1 && nats.servers.length === 0)
     problems.push(`workers is ${workers}, but workers meet through NATS only: set nats.servers, or workers to 1.`);
@@ -110,6 +114,7 @@ function fileConflicts({ auth, nats, tls }: Config): string[] {
     'tls.cert': tls.cert,
     'tls.key': tls.key,
     'tls.ca': tls.ca,
+    'tls.crl': tls.crl,
     'auth.scram.file': auth.scram.file,
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,

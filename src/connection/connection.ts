@@ -95,7 +95,7 @@ export class Connection implements TransportEvents, Publishing {
     this.framer = new Framer(node.limits.maximumConnectSize);
     this.sender = new Sender(transport, node.counters, node.writes, node.limits.maximumOutboundBytes);
     this.countedAs = node.admission.jail === undefined ? '' : node.admission.countedAs(transport.peer.address);
-    this.#lastPacketAt = node.clock.now();
+    this.#lastPacketAt = node.clock.now() - transport.openingMilliseconds;
     this.#silenceLimit = node.limits.connectTimeoutSeconds * 1000;
   }
 
@@ -256,6 +256,8 @@ export class Connection implements TransportEvents, Publishing {
       noteBadEnd(this);
     }
     this.debug('timedOut', 'No packet within the time that the client stated');
+    // To one that has not sent CONNECT there is nothing to say, and it is given no time to let go.
+    if (this.#state === 'connecting') return this.#drop();
     this.close(Reason.keepAliveTimeout);
   }
 
@@ -285,8 +287,7 @@ export class Connection implements TransportEvents, Publishing {
   send(packet: Buffer, text?: string): void {
     if (this.#state === 'closed' || this.sender.send(packet, text)) return;
     this.debug('stalled', 'The client does not read its answers');
-    this.#finish(undefined, true);
-    this.transport.destroy();
+    this.#drop();
   }
 
   /** Turns whatever was thrown while a packet was handled into a packet and a close. */
@@ -385,6 +386,11 @@ export class Connection implements TransportEvents, Publishing {
       this.#process();
       if ((this.#pauses & PauseReason.rate) === 0) this.resumeReading(PauseReason.rate);
     });
+  }
+
+  #drop(): void {
+    this.#finish(undefined, true);
+    this.transport.destroy();
   }
 
   #closeWith(reason: ReasonCode, error: MqttError | undefined): void {

@@ -1,34 +1,41 @@
 /** Streams over TCP, plain or TLS: the listener and the Transport on a socket. */
-import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import type { ListenOptions as NetListenOptions, Server, Socket } from 'node:net';
+import type { Arrival } from './arrivals.ts';
+import { makeHandshakeEntrance, makePlainEntrance } from './entrance.ts';
 import {
   type Accept,
-  type Admission,
   END_GRACE_MILLISECONDS,
   type Listener,
   type ListenOptions,
   type Peer,
+  type TlsOptions,
   type Transport,
   type TransportEvents,
 } from './listener.ts';
+import { SocketPeer } from './peer.ts';
+import { makeTlsStage } from './tls.ts';
 
-/** A TLS peer that does not finish its handshake is dropped after this. */
-const HANDSHAKE_TIMEOUT_MILLISECONDS = 10_000;
+/** The protocol's name in ALPN. */
+const ALPN = ['mqtt'];
 
-class SocketTransport implements Transport {
+export class SocketTransport implements Transport {
+  readonly openingMilliseconds: number;
   readonly #socket: Socket;
   readonly #listener: string;
+  readonly #arrival: Arrival | undefined;
   #cause: Error | undefined;
 
-  constructor(socket: Socket, listener: string) {
+  /** `arrival`: of a socket that was not MQTT from its first byte on. */
+  constructor(socket: Socket, listener: string, arrival?: Arrival, openingMilliseconds = 0) {
     this.#socket = socket;
     this.#listener = listener;
+    this.#arrival = arrival;
+    this.openingMilliseconds = openingMilliseconds;
   }
 
-  /** Read when asked for only: the kernel is asked, and nobody needs it on the way of a message. */
+  /** Made when asked for only: the kernel is asked, and nobody needs it on the way of a message. */
   get peer(): Peer {
-    const { remoteAddress, remotePort } = this.#socket;
-    return { address: remoteAddress ?? '', port: remotePort ?? 0, listener: this.#listener };
+    return new SocketPeer(this.#socket, this.#listener, this.#arrival);
   }
 
   get bufferedBytes(): number {
@@ -75,48 +82,45 @@ class SocketTransport implements Transport {
 }
 
 /** Listens for TCP or, with `options.tls`, TLS. Rejects when the port cannot be bound. */
-export async function listenTcp(options: ListenOptions, accept: Accept): Promise<Listener> {
-  const name = options.tls === undefined ? 'tcp' : 'tls';
-  const server = makeServer(options, (socket) => accept(new SocketTransport(socket, name)));
+export function listenTcp(options: ListenOptions, accept: Accept): Promise<Listener> {
+  return options.tls === undefined ? listenPlain(options, accept) : listenTls(options, options.tls, accept);
+}
+
+async function listenPlain(options: ListenOptions, accept: Accept): Promise<Listener> {
+  const name = 'tcp';
+  const { arrivals } = options;
+  const server = makePlainEntrance({ ...options, name }, (socket, arrival) => {
+    const opening = arrival === undefined ? 0 : arrivals.arrived(arrival);
+    accept(new SocketTransport(socket, name, arrival, opening));
+  });
   await listen(server, options);
   return { name, port: boundPort(server), close: () => closeServer(server) };
 }
 
-function makeServer(options: ListenOptions, onSocket: (socket: Socket) => void): Server {
-  const { admission } = options;
-  if (options.tls === undefined) return createServer({ noDelay: true }, admitted(admission, onSocket));
-  const { ca, cert, key } = options.tls;
-  const client = ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true };
-  const server = createTlsServer(
-    { cert, key, ...client, noDelay: true, handshakeTimeout: HANDSHAKE_TIMEOUT_MILLISECONDS },
-    onSocket,
-  );
-  // A failed handshake ends that socket and concerns nobody else.
-  server.on('tlsClientError', (_error, socket) => {
-    admission.failed(socket.remoteAddress ?? '');
-    socket.destroy();
+async function listenTls(options: ListenOptions, tls: TlsOptions, accept: Accept): Promise<Listener> {
+  const name = 'tls';
+  const { arrivals } = options;
+  const stage = makeTlsStage({
+    tls,
+    alpn: ALPN,
+    arrivals,
+    secured: (socket, arrival) => accept(new SocketTransport(socket, name, arrival, arrivals.arrived(arrival))),
   });
-  return createServer(
-    { noDelay: true },
-    admitted(admission, (socket) => server.emit('connection', socket)),
-  );
+  const server = makeHandshakeEntrance({ ...options, name }, (arrival) => stage.begin(arrival));
+  await listen(server, options);
+  return { name, port: boundPort(server), useMaterial: stage.useMaterial, close: () => closeServer(server) };
 }
 
-/** Hands on the sockets that may stay. Also used by ws.ts. */
-export function admitted(admission: Admission, serve: (socket: Socket) => void): (socket: Socket) => void {
-  return (socket) => {
-    const address = socket.remoteAddress ?? '';
-    if (!admission.admit(address)) return void socket.destroy();
-    socket.once('close', () => admission.left(address));
-    serve(socket);
-  };
+/** Binds; also used by ws.ts. */
+export function listen(server: Server, { backlog, host, port }: ListenOptions): Promise<void> {
+  return bind(server, { host, port, backlog });
 }
 
-/** Binds; also used by ws.ts for its HTTP server. */
-export function listen(server: Server, options: ListenOptions): Promise<void> {
+/** Resolves when the server listens, rejects when it cannot. */
+export function bind(server: Server, where: NetListenOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: options.host, port: options.port, backlog: options.backlog }, () => {
+    server.listen(where, () => {
       server.off('error', reject);
       resolve();
     });

@@ -2,11 +2,9 @@
  * Streams over WebSocket, plain or TLS: the payloads of binary frames joined, whatever the frame borders.
  * The subprotocol is `mqtt`; MQTT 3.1 clients may ask for `mqttv3.1`. [MQTT5 6.0.0-1] to [MQTT5 6.0.0-4]
  */
-import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
-import { createServer } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { Arrival } from './arrivals.ts';
+import { makeHandshakeEntrance } from './entrance.ts';
 import {
   type Accept,
   END_GRACE_MILLISECONDS,
@@ -16,9 +14,13 @@ import {
   type Transport,
   type TransportEvents,
 } from './listener.ts';
-import { admitted, boundPort, closeServer, listen } from './tcp.ts';
+import { SocketPeer } from './peer.ts';
+import { boundPort, closeServer, listen } from './tcp.ts';
+import { makeTlsStage } from './tls.ts';
+import { makeUpgradeStage, SUBPROTOCOLS } from './upgrade.ts';
 
-const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'];
+/** What the upgrade is spoken in, as ALPN names it. */
+const ALPN = ['http/1.1'];
 /** WebSocket close codes. */
 const NORMAL_CLOSURE = 1000;
 const UNSUPPORTED_DATA = 1003;
@@ -32,14 +34,16 @@ export interface WebSocketListenOptions extends ListenOptions {
 
 class WebSocketTransport implements Transport {
   readonly peer: Peer;
+  readonly openingMilliseconds: number;
   readonly #socket: WebSocket;
   #events: TransportEvents | undefined;
   #cause: Error | undefined;
   #hasWaited = false;
 
-  constructor(socket: WebSocket, peer: Peer) {
+  constructor(socket: WebSocket, peer: Peer, openingMilliseconds: number) {
     this.#socket = socket;
     this.peer = peer;
+    this.openingMilliseconds = openingMilliseconds;
   }
 
   get bufferedBytes(): number {
@@ -109,57 +113,29 @@ class WebSocketTransport implements Transport {
 
 /** Listens for WebSocket upgrades. Rejects when the port cannot be bound. */
 export async function listenWebSocket(options: WebSocketListenOptions, accept: Accept): Promise<Listener> {
-  const name = options.tls === undefined ? 'ws' : 'wss';
-  const http = makeHttpServer(options);
+  const { arrivals, tls } = options;
+  const name = tls === undefined ? 'ws' : 'wss';
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
     maxPayload: options.maximumFrameBytes,
     handleProtocols: (offered) => SUBPROTOCOLS.find((protocol) => offered.has(protocol)) ?? false,
   });
-  http.on('upgrade', (request, socket, head) => {
-    // A peer that resets during the handshake ends its own socket only.
-    socket.on('error', () => socket.destroy());
-    const status = refusal(request, options);
-    if (status !== undefined) return refuse(socket, status);
-    sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const { remoteAddress, remotePort } = request.socket;
-      const peer = { address: remoteAddress ?? '', port: remotePort ?? 0, listener: name };
-      accept(new WebSocketTransport(webSocket, peer));
-    });
+  const upgrade = makeUpgradeStage({
+    path: options.path,
+    arrivals,
+    upgraded: (request, head, arrival) =>
+      sockets.handleUpgrade(request, request.socket, head, (webSocket) => {
+        const peer = new SocketPeer(request.socket, name, arrival);
+        accept(new WebSocketTransport(webSocket, peer, arrivals.arrived(arrival)));
+      }),
   });
-  const server = createServer(
-    { noDelay: true },
-    admitted(options.admission, (socket) => http.emit('connection', socket)),
-  );
-  // Its timeouts of a request begin with that.
-  server.once('listening', () => http.emit('listening'));
+  const stage =
+    tls === undefined ? undefined : makeTlsStage({ tls, alpn: ALPN, arrivals, secured: (socket) => upgrade(socket) });
+  const begin = (arrival: Arrival): void => (stage === undefined ? upgrade(arrival.socket) : stage.begin(arrival));
+  const server = makeHandshakeEntrance({ ...options, name, allowHalfOpen: stage === undefined }, begin);
   await listen(server, options);
-  const close = async (): Promise<void> => {
-    http.close();
-    await closeServer(server);
-  };
-  return { name, port: boundPort(server), close };
-}
-
-function makeHttpServer(options: WebSocketListenOptions): Server {
-  const answer = (_request: IncomingMessage, response: ServerResponse): void => {
-    response.writeHead(426, { connection: 'close' }).end('This port speaks MQTT over WebSocket.\n');
-  };
-  if (options.tls === undefined) return createHttpServer({ noDelay: true }, answer);
-  const { ca, cert, key } = options.tls;
-  const client = ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true };
-  return createHttpsServer({ cert, key, ...client, noDelay: true }, answer);
-}
-
-/** HTTP status line with which an upgrade is refused, undefined when it is fine. */
-function refusal(request: IncomingMessage, options: WebSocketListenOptions): string | undefined {
-  if ((request.url ?? '/').split('?', 1)[0] !== options.path) return '404 Not Found';
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-  // [MQTT5 6.0.0-3] a client that does not offer the subprotocol does not mean to speak MQTT
-  return SUBPROTOCOLS.some((protocol) => offered.includes(protocol)) ? undefined : '400 Bad Request';
-}
-
-function refuse(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  const close = (): Promise<void> => closeServer(server);
+  const listener = { name, port: boundPort(server), close };
+  return stage === undefined ? listener : { ...listener, useMaterial: stage.useMaterial };
 }

@@ -23,6 +23,7 @@ import { makeLog } from '../../src/log.ts';
 import { Reason } from '../../src/mqtt/reason.ts';
 import { Sessions } from '../../src/session/sessions.ts';
 import { Wills } from '../../src/session/wills.ts';
+import { Arrivals } from '../../src/transport/arrivals.ts';
 import { listenTcp } from '../../src/transport/tcp.ts';
 import { FakeLog } from './fake-log.ts';
 import { ShiftedClock } from './shifted-clock.ts';
@@ -160,7 +161,8 @@ export async function startWiredNode({
       maximumWillBytes: limits.maxWillBytes,
     },
   };
-  const listener = await listenTcp({ host: '127.0.0.1', port: 0, backlog: 100, admission }, (transport) => {
+  const arrivals = new Arrivals({ clock, maximum: 100, timeoutMilliseconds: 10_000, failed: nothing });
+  const listener = await listenTcp({ host: '127.0.0.1', port: 0, backlog: 100, admission, arrivals }, (transport) => {
     const connection = new Connection(transport, context);
     connections.add(connection);
     transport.start(connection);
@@ -168,6 +170,7 @@ export async function startWiredNode({
   const stop = async (): Promise<void> => {
     await listener.close();
     await connections.closeAll(Reason.serverShuttingDown);
+    arrivals.end();
     connections.stop();
     admission.stop();
     sessions.stop();

@@ -23,7 +23,7 @@ export const limits: readonly Option[] = [
     'LIMITS_CONNECT_TIMEOUT_SECONDS',
     integer(1, 300, 'seconds'),
     10,
-    'How long a network connection may take to send CONNECT.',
+    'How long a network connection may take to send CONNECT, counted from accept: PROXY header, TLS handshake and WebSocket upgrade are part of it.',
   ),
   option(
     'limits.maxKeepAliveSeconds',
@@ -227,5 +227,12 @@ export const limits: readonly Option[] = [
     integer(0, 268_435_455, 'bytes'),
     MIB,
     'Largest will: topic, payload and properties together.',
+  ),
+  option(
+    'limits.maxArrivals',
+    'LIMITS_MAX_ARRIVALS',
+    integer(1, 1_000_000),
+    10_000,
+    'Network connections at their PROXY header, TLS handshake or WebSocket upgrade; above it, the one that has been at it for longest is closed.',
   ),
 ];

@@ -1,5 +1,6 @@
 /** Options of what clients and operators connect to. */
-import { file, port, text, urlPath } from '../formats.ts';
+import { addressBlocks } from '../address-blocks.ts';
+import { choice, file, port, text, urlPath } from '../formats.ts';
 import { type Option, option } from './option.ts';
 
 export const listeners: readonly Option[] = [
@@ -15,6 +16,27 @@ export const listeners: readonly Option[] = [
   option('mqtt.ws.port', 'MQTT_WS_PORT', port, 8083, 'MQTT over WebSocket.'),
   option('mqtt.ws.path', 'MQTT_WS_PATH', urlPath, '/mqtt', 'Path of WebSocket requests, for both WebSocket listeners.'),
   option('mqtt.wss.port', 'MQTT_WSS_PORT', port, 0, 'MQTT over WebSocket with TLS (8084 by custom).'),
+  option(
+    'mqtt.unix.path',
+    'MQTT_UNIX_PATH',
+    text('a path of at most 107 bytes, or empty', /^[\x20-\x7e]{0,107}$/),
+    '',
+    'MQTT over a Unix socket at this path, for clients on the same machine; empty = off.',
+  ),
+  option(
+    'mqtt.unix.mode',
+    'MQTT_UNIX_MODE',
+    text("an octal mode in quotes, such as '660'", /^0?[0-7]{3}$/),
+    '660',
+    'Mode of the Unix socket: who may write to it may connect.',
+  ),
+  option(
+    'mqtt.proxyProtocol.trusted',
+    'MQTT_PROXY_PROTOCOL_TRUSTED',
+    addressBlocks,
+    [],
+    'Balancers whose connections begin with a PROXY header, version 1 or 2, and no others; empty = no PROXY protocol.',
+  ),
 ];
 
 export const tlsAndHttp: readonly Option[] = [
@@ -25,7 +47,28 @@ export const tlsAndHttp: readonly Option[] = [
     'TLS_CA',
     file,
     '',
-    'PEM file with the authorities of client certificates; set = clients must show one.',
+    'PEM file with the authorities of client certificates; set = clients are asked for one.',
+  ),
+  option(
+    'tls.clientCertificate',
+    'TLS_CLIENT_CERTIFICATE',
+    choice('required', 'optional'),
+    'required',
+    'With `tls.ca`: clients must show a certificate, or may; one that is shown must be valid either way.',
+  ),
+  option(
+    'tls.crl',
+    'TLS_CRL',
+    file,
+    '',
+    'PEM file with the revocation lists of all authorities in `tls.ca`; a client whose certificate is on one is refused.',
+  ),
+  option(
+    'tls.minVersion',
+    'TLS_MIN_VERSION',
+    choice('TLSv1.2', 'TLSv1.3'),
+    'TLSv1.2',
+    'Lowest version of TLS that clients may use.',
   ),
   option(
     'http.host',

@@ -291,3 +291,22 @@ test('config - scram-user names one user', () => {
   for (const args of [[], ['--help'], ['a', 'b']])
     assert.throws(() => readCommandLine(['scram-user', ...args], '1', {}), ConfigError);
 });
+
+test('config - balancers are addresses and networks, a Unix socket has an octal mode and can be the only listener', () => {
+  const trusted = (value: string): LoadOptions => ({ env: { SUPERMQ_MQTT_PROXY_PROTOCOL_TRUSTED: value } });
+  const listed = '10.0.0.1, 192.0.2.0/24,2001:db8::/32';
+  assert.deepEqual(loadConfig(trusted(listed)).mqtt.proxyProtocol.trusted, listed.split(/, ?/));
+  for (const bad of ['balancer', '10.0.0.0/33', '10.0.0/8', '2001:db8::/129', '10.0.0.1/', '10.0.0.1,,10.0.0.2'])
+    assert.match(problems(trusted(bad)), /mqtt\.proxyProtocol\.trusted .* must be a list of IP addresses/, bad);
+  for (const bad of ['888', '66', 'rw-rw----'])
+    assert.match(problems({ env: { SUPERMQ_MQTT_UNIX_MODE: bad } }), /must be an octal mode in quotes/);
+  const off = { SUPERMQ_MQTT_TCP_PORT: '0', SUPERMQ_MQTT_WS_PORT: '0' };
+  assert.match(problems({ env: off }), /All MQTT listeners are off/);
+  assert.equal(loadConfig({ env: { ...off, SUPERMQ_MQTT_UNIX_PATH: '/run/mqtt.sock' } }).mqtt.unix.mode, '660');
+});
+
+test('config - a list of revoked certificates needs their authorities, and must be there', () => {
+  const text = problems({ env: { SUPERMQ_TLS_CRL: '/none/crl.pem' } });
+  assert.match(text, /tls\.crl is set without tls\.ca/);
+  assert.match(text, /tls\.crl is \/none\/crl\.pem, which cannot be read/);
+});
