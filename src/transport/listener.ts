@@ -9,6 +9,19 @@ export interface Peer {
   readonly port: number;
   /** Name of the listener it came through: tcp, tls, ws, wss. */
   readonly listener: string;
+  /** Of a client that has proved to have the key of a certificate which an authority of ours has signed. */
+  readonly certificate?: PeerCertificate;
+}
+
+/** What a certificate says of its owner; what it does not have is empty. */
+export interface PeerCertificate {
+  readonly commonName: string;
+  /** Subject alternative names by kind. */
+  readonly dns: readonly string[];
+  readonly uri: readonly string[];
+  readonly email: readonly string[];
+  /** Of the whole certificate, as `AB:CD:…`. */
+  readonly fingerprint256: string;
 }
 
 /** What a transport tells its reader. After {@link closed} nothing more comes. */

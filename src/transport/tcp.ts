@@ -1,6 +1,7 @@
 /** Streams over TCP, plain or TLS: the listener and the Transport on a socket. */
 import { createServer, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, TLSSocket } from 'node:tls';
+import { certificateOf } from './certificate.ts';
 import {
   type Accept,
   END_GRACE_MILLISECONDS,
@@ -27,7 +28,9 @@ class SocketTransport implements Transport {
   /** Read when asked for only: the kernel is asked, and nobody needs it on the way of a message. */
   get peer(): Peer {
     const { remoteAddress, remotePort } = this.#socket;
-    return { address: remoteAddress ?? '', port: remotePort ?? 0, listener: this.#listener };
+    const certificate = this.#socket instanceof TLSSocket ? certificateOf(this.#socket) : undefined;
+    const peer = { address: remoteAddress ?? '', port: remotePort ?? 0, listener: this.#listener };
+    return certificate === undefined ? peer : { ...peer, certificate };
   }
 
   get bufferedBytes(): number {
