@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url';
 const source = fileURLToPath(new URL('../src', import.meta.url));
 
 /** Files any layer may use. */
-const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'noted-topics.ts'];
+const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'noted-topics.ts', 'watched-file.ts'];
 
 /** What each folder may import besides itself and the shared files; a trailing `/` allows a folder, else one file. */
 const allowed: Record<string, readonly string[]> = {
+  access: ['mqtt/'],
   admin: [],
-  auth: ['mqtt/reason.ts'],
+  auth: ['access/rule.ts', 'mqtt/packet.ts', 'mqtt/reason.ts', 'transport/listener.ts'],
   broker: ['mqtt/'],
   config: [],
   connection: ['session/', 'broker/', 'auth/', 'mqtt/', 'transport/listener.ts'],
@@ -28,12 +29,13 @@ const allowed: Record<string, readonly string[]> = {
 /** Packages with one place only. */
 const packagePlaces: Record<string, RegExp> = {
   nats: /^nats\//,
+  jose: /^auth\//,
   'mqtt-packet': /^mqtt\/codec\.ts$/,
   convict: /^config\//,
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|node-sessions\.ts|node-authentication\.ts|refusal-log\.ts|workers\/|main\.ts|connection\/|nats\/)/,
 };
 
 interface Import {
