@@ -27,6 +27,16 @@ export interface DropCounters {
   outOfRetention: number;
 }
 
+/** What has become of clients at one authenticator, as the label `result` of `supermq_authentications_total`. */
+export interface AuthenticationCounters {
+  accepted: number;
+  refused: number;
+  unavailable: number;
+}
+
+/** By what decided; `chain`: no authenticator knew the client. */
+export type AuthenticationName = 'scram' | 'certificate' | 'jwt' | 'password' | 'http' | 'anonymous' | 'chain';
+
 export interface Counters {
   connectionsAccepted: number;
   /** Refused before CONNECT was read: the node was full. */
@@ -83,6 +93,9 @@ export interface Counters {
   groupsRemade: number;
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
+  /** Connections ended because the credentials of their client did. */
+  credentialsExpired: number;
+  readonly authentications: Readonly<Record<AuthenticationName, AuthenticationCounters>>;
   readonly dropped: DropCounters;
 }
 
@@ -123,6 +136,16 @@ export function makeCounters(): Counters {
     groupsRemade: 0,
     sessionsOrphaned: 0,
     leasesLost: 0,
+    credentialsExpired: 0,
+    authentications: {
+      scram: noAuthentications(),
+      certificate: noAuthentications(),
+      jwt: noAuthentications(),
+      password: noAuthentications(),
+      http: noAuthentications(),
+      anonymous: noAuthentications(),
+      chain: noAuthentications(),
+    },
     dropped: {
       forbiddenTopic: 0,
       payloadInvalid: 0,
@@ -136,4 +159,8 @@ export function makeCounters(): Counters {
       outOfRetention: 0,
     },
   };
+}
+
+function noAuthentications(): AuthenticationCounters {
+  return { accepted: 0, refused: 0, unavailable: 0 };
 }

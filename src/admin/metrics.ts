@@ -1,6 +1,6 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Counters, DropCounters } from '../counters.ts';
+import type { AuthenticationCounters, AuthenticationName, Counters, DropCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -69,7 +69,8 @@ const counterHelp = {
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
-} as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
+  credentialsExpired: ['supermq_credentials_expired_total', 'Connections closed because the credentials had expired'],
+} as const satisfies Record<Exclude<keyof Counters, 'dropped' | 'authentications'>, readonly [string, string]>;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
@@ -94,6 +95,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     addCounter(registry, name, help, () => counters[key]);
   }
   addDrops(registry, counters.dropped);
+  addAuthentications(registry, counters.authentications);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -137,6 +139,22 @@ function addDrops(registry: Registry, dropped: DropCounters): void {
       this.reset();
       for (const [key, cause] of Object.entries(dropCauses) as Array<[keyof DropCounters, string]>)
         this.inc({ cause }, dropped[key]);
+    },
+  });
+}
+
+function addAuthentications(registry: Registry, authentications: Counters['authentications']): void {
+  new Counter({
+    name: 'supermq_authentications_total',
+    help: 'Clients judged, by the authenticator that decided and its result; authenticator chain: none knew the client',
+    labelNames: ['authenticator', 'result'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [authenticator, counts] of Object.entries(authentications) as Array<
+        [AuthenticationName, AuthenticationCounters]
+      >)
+        for (const [result, count] of Object.entries(counts)) this.inc({ authenticator, result }, count);
     },
   });
 }
