@@ -1,6 +1,7 @@
 /** Lines about clients that are not let in: one a second for each reason, with the number of those before it that got none. */
 import type { Logger } from 'pino';
 import type { Judgement } from './auth/chain.ts';
+import { looksLikeToken } from './auth/jwt.ts';
 import type { Clock } from './clock.ts';
 
 const PAUSE_MILLISECONDS = 1_000;
@@ -45,7 +46,7 @@ export class RefusalLog {
         reason: refusal.reason,
         text: refusal.text,
         clientId: client.clientId.slice(0, MAXIMUM_CHARACTERS),
-        ...(showsUsernames ? { username: username?.slice(0, MAXIMUM_CHARACTERS) } : {}),
+        ...(showsUsernames ? { username: shown(username) } : {}),
         peer: { address, port, listener },
         untold: told.untold,
       },
@@ -64,4 +65,9 @@ export class RefusalLog {
     }
     return told;
   }
+}
+
+/** A device that has its token in the wrong place tells nobody what it is. */
+function shown(username: string | undefined): string | undefined {
+  return username !== undefined && looksLikeToken(username) ? '[token]' : username?.slice(0, MAXIMUM_CHARACTERS);
 }

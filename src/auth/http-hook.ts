@@ -47,20 +47,24 @@ export class HttpHookLink implements ChainLink {
   readonly #options: HttpHookOptions;
   readonly #queue: WorkQueue;
   readonly #breaker: CircuitBreaker;
-  readonly #known: OpinionCache<Opinion>;
+  /** Apart, so that a flood of wrong credentials pushes nobody out that is allowed. */
+  readonly #allowed: OpinionCache<Opinion>;
+  readonly #refused: OpinionCache<Opinion>;
 
   constructor(options: HttpHookOptions) {
     this.#options = options;
     this.#queue = new WorkQueue({ concurrency: options.concurrency, capacity: options.queue });
     const { answers: closed, failed: opened } = options;
     this.#breaker = new CircuitBreaker({ ...options, closed, opened });
-    this.#known = new OpinionCache(options.cacheEntries);
+    this.#allowed = new OpinionCache(options.cacheEntries);
+    this.#refused = new OpinionCache(options.cacheEntries);
   }
 
   async judge(client: ConnectingClient, credentials: Credentials): Promise<Opinion> {
     const question = questionOf(client, credentials);
-    const key = this.#known.keyOf(question);
-    const known = this.#known.get(key, this.#options.clock.now());
+    const key = this.#allowed.keyOf(question);
+    const now = this.#options.clock.now();
+    const known = this.#allowed.get(key, now) ?? this.#refused.get(key, now);
     if (known !== undefined) return known;
     const ask = (): Promise<Opinion> => this.#ask(question, credentials);
     const opinion = await this.#queue.run(ask, client.isGone);
@@ -89,7 +93,8 @@ export class HttpHookLink implements ChainLink {
     const isAccepted = opinion.kind === 'accepted';
     const left = isAccepted ? opinion.identity.expiresAt - clock.wall() : Number.POSITIVE_INFINITY;
     const milliseconds = Math.min((isAccepted ? cacheSeconds : refusedCacheSeconds) * 1000, left);
-    if (milliseconds > 0) this.#known.set(key, opinion, clock.now() + milliseconds);
+    const cache = isAccepted ? this.#allowed : this.#refused;
+    if (milliseconds > 0) cache.set(key, opinion, clock.now() + milliseconds);
   }
 }
 

@@ -161,6 +161,20 @@ test('http hook - what it said is remembered for a while, for the very same ques
   assert.equal(await codeFor(node.tcp, ann), 0x87);
 });
 
+test('http hook - many wrong credentials push nobody out of what is remembered who is allowed', async (t) => {
+  const { node, service } = await setUp(t, { SUPERMQ_AUTH_HTTP_CACHE_ENTRIES: '2' });
+  service.says({ result: 'allow' });
+  assert.equal(await codeFor(node.tcp, ann), 0);
+  service.says({ result: 'deny' });
+  for (let i = 0; i < 5; i++) assert.equal(await codeFor(node.tcp, { ...ann, password: `${i}` }), 0x87);
+  assert.equal(await codeFor(node.tcp, ann), 0);
+  assert.equal(service.asked.length, 6);
+  assert.equal(await codeFor(node.tcp, { ...ann, password: '4' }), 0x87);
+  assert.equal(service.asked.length, 6);
+  assert.equal(await codeFor(node.tcp, { ...ann, password: '0' }), 0x87);
+  assert.equal(service.asked.length, 7, 'the oldest has made room');
+});
+
 test('http hook - the connection ends when its answer says, and what is remembered ends with it', async (t) => {
   const { clock, node, service } = await setUp(t);
   service.says({ result: 'allow', username: 'Ann', expiresInSeconds: 30 });

@@ -136,6 +136,16 @@ test('jwt - a password that is no token is none of its clients', async () => {
   assert.equal(node.counters.authentications.chain.refused, before.refused + 4);
 });
 
+test('jwt - a token in the wrong place is not logged', async () => {
+  const { lines, log, text } = keptLog();
+  const strict = await startNode(env, systemClock, log);
+  const username = await token({});
+  assert.equal(await codeFor(strict.tcp, { username, password: 'x' }), 0x86);
+  assert.equal(lines('auth.refused')[0]?.['username'], '[token]');
+  assert.doesNotMatch(text(), new RegExp(username.slice(0, 40)));
+  await strict.stop();
+});
+
 test('jwt - the token may be the user name, which no log line has; it can be bound to a client id', async () => {
   const { log, text } = keptLog();
   const bound = await startNode(

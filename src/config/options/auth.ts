@@ -237,7 +237,13 @@ const http: readonly Option[] = [
     5,
     'The same for those that it denied or ignored.',
   ),
-  option('auth.http.cacheEntries', 'AUTH_HTTP_CACHE_ENTRIES', integer(1, 10_000_000), 10_000, 'Answers remembered.'),
+  option(
+    'auth.http.cacheEntries',
+    'AUTH_HTTP_CACHE_ENTRIES',
+    integer(1, 10_000_000),
+    10_000,
+    'Answers remembered, of those that it allowed and of the others each.',
+  ),
 ];
 
 export const auth: readonly Option[] = [...chain, ...password, ...jwt, ...http];
