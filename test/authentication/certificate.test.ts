@@ -10,8 +10,7 @@ import mqttPacket, { type IConnackPacket } from 'mqtt-packet';
 import { makePasswordLine } from '../../src/auth/password-hash.ts';
 import { systemClock } from '../../src/clock.ts';
 import { alternativeNames } from '../../src/transport/certificate.ts';
-import { keptLog, scratchFolder } from '../support/authentication.ts';
-import { startNode } from '../support/node.ts';
+import { keptLog, nodeFor, scratchFolder } from '../support/authentication.ts';
 import { freePort } from '../support/ports.ts';
 import { connectPacket } from '../support/raw-client.ts';
 
@@ -90,14 +89,14 @@ async function tlsEnvironment(username: string): Promise<Record<string, string>>
   };
 }
 
-test('certificate - the common name or an alternative name is the user, whatever password comes with it', async () => {
+test('certificate - the common name or an alternative name is the user, whatever password comes with it', async (t) => {
   for (const [field, name] of [
     ['cn', 'pump 7'],
     ['dns', 'pump7.plant'],
     ['uri', 'urn:pump:7'],
     ['email', 'pump@plant'],
   ] as const) {
-    const node = await startNode(await tlsEnvironment(field));
+    const node = await nodeFor(t, await tlsEnvironment(field));
     const { tls = 0 } = node.ports;
     assert.equal(await codeWith(tls, 'pump'), 0, field);
     assert.equal(await codeWith(tls, 'pump', { username: name, password: Buffer.from('x') }), 0, `${field} is ${name}`);
@@ -108,9 +107,9 @@ test('certificate - the common name or an alternative name is the user, whatever
   }
 });
 
-test('certificate - a client on a port without TLS has none, and one of another authority does not get so far', async () => {
+test('certificate - a client on a port without TLS has none, and one of another authority does not get so far', async (t) => {
   const { log, text } = keptLog();
-  const node = await startNode(await tlsEnvironment('cn'), systemClock, log);
+  const node = await nodeFor(t, await tlsEnvironment('cn'), systemClock, log);
   openssl(
     'req',
     '-x509',
@@ -127,18 +126,16 @@ test('certificate - a client on a port without TLS has none, and one of another 
   await assert.rejects(codeWith(node.ports['tls'] ?? 0, 'own'), { name: 'AbortError' });
   assert.equal(node.counters.connectsAccepted, 0);
   assert.equal(text().includes('PRIVATE KEY'), false);
-  await node.stop();
 });
 
-test('certificate - who names another user is left to the passwords', async () => {
+test('certificate - who names another user is left to the passwords', async (t) => {
   writeFileSync(at('users'), `${makePasswordLine('ann', 'pencil', [])}\n`);
-  const node = await startNode({ ...(await tlsEnvironment('cn')), SUPERMQ_AUTH_PASSWORD_FILE: at('users') });
+  const node = await nodeFor(t, { ...(await tlsEnvironment('cn')), SUPERMQ_AUTH_PASSWORD_FILE: at('users') });
   const { tls = 0 } = node.ports;
   assert.equal(await codeWith(tls, 'pump', { username: 'ann', password: Buffer.from('pencil') }), 0);
   assert.equal(await codeWith(tls, 'pump', { username: 'ann', password: Buffer.from('ink') }), 0x86);
   assert.equal(await codeWith(tls, 'pump'), 0);
   assert.equal(node.counters.authentications.password.accepted, 1);
-  await node.stop();
 });
 
 test('certificate - names that look like several stay one', () => {

@@ -8,9 +8,8 @@ import { makePasswordLine } from '../../src/auth/password-hash.ts';
 import { makeUserLine } from '../../src/auth/scram-credentials.ts';
 import { systemClock } from '../../src/clock.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { codeFor, keptLog, scratchFolder } from '../support/authentication.ts';
+import { codeFor, keptLog, nodeFor, scratchFolder } from '../support/authentication.ts';
 import { startNatsServer } from '../support/nats-server.ts';
-import { startNode } from '../support/node.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { METHOD, ScramClient } from '../support/scram-client.ts';
 
@@ -49,17 +48,16 @@ async function scramAnswer(port: number): Promise<string> {
   return cmd;
 }
 
-test('chain - without options anybody may connect, with whatever credentials', async () => {
+test('chain - without options anybody may connect, with whatever credentials', async (t) => {
   const { lines, log } = keptLog();
-  const node = await startNode({}, systemClock, log);
+  const node = await nodeFor(t, {}, systemClock, log);
   assert.equal(await codeFor(node.tcp, {}), 0);
   assert.equal(await codeFor(node.tcp, { username: 'ann', password: 'x' }, 4), 0);
   assert.equal(node.counters.authentications.anonymous.accepted, 2);
   assert.equal(lines('auth.open').length, 0, 'a node alone needs no warning');
-  await node.stop();
 });
 
-test('chain - a node with NATS warns when anybody may connect, and only then', async () => {
+test('chain - a node with NATS warns when anybody may connect, and only then', async (t) => {
   const nats = await startNatsServer();
   try {
     for (const [env, warnings] of [
@@ -70,7 +68,7 @@ test('chain - a node with NATS warns when anybody may connect, and only then', a
       [{ SUPERMQ_AUTH_SCRAM_FILE: scramUsers, SUPERMQ_AUTH_SCRAM_REQUIRED: 'true' }, 0],
     ] as const) {
       const { lines, log } = keptLog();
-      const node = await startNode({ ...env, SUPERMQ_NATS_SERVERS: nats.url }, systemClock, log);
+      const node = await nodeFor(t, { ...env, SUPERMQ_NATS_SERVERS: nats.url }, systemClock, log);
       await node.stop();
       assert.equal(lines('auth.open').length, warnings, JSON.stringify(env));
     }
@@ -79,14 +77,14 @@ test('chain - a node with NATS warns when anybody may connect, and only then', a
   }
 });
 
-test('chain - tokens, passwords and SCRAM side by side; anonymous is for those without credentials only', async () => {
+test('chain - tokens, passwords and SCRAM side by side; anonymous is for those without credentials only', async (t) => {
   const env = {
     SUPERMQ_AUTH_PASSWORD_FILE: users,
     SUPERMQ_AUTH_JWT_SECRET_FILE: secretFile,
     SUPERMQ_AUTH_SCRAM_FILE: scramUsers,
   };
-  const closed = await startNode(env);
-  const open = await startNode({ ...env, SUPERMQ_AUTH_CHAIN: 'password, jwt, anonymous' });
+  const closed = await nodeFor(t, env);
+  const open = await nodeFor(t, { ...env, SUPERMQ_AUTH_CHAIN: 'password, jwt, anonymous' });
   for (const { counters, tcp } of [closed, open]) {
     assert.equal(await codeFor(tcp, { username: 'ann', password: 'pencil' }), 0);
     assert.equal(await codeFor(tcp, { username: 'tom', password: token() }), 0);
@@ -98,28 +96,25 @@ test('chain - tokens, passwords and SCRAM side by side; anonymous is for those w
   }
   assert.equal(await codeFor(closed.tcp, {}), 0x87);
   assert.equal(await codeFor(open.tcp, {}), 0);
-  await Promise.all([closed.stop(), open.stop()]);
 });
 
-test('chain - a known user with a token for a password is the user of the link that comes first', async () => {
+test('chain - a known user with a token for a password is the user of the link that comes first', async (t) => {
   const env = { SUPERMQ_AUTH_PASSWORD_FILE: users, SUPERMQ_AUTH_JWT_SECRET_FILE: secretFile };
-  const tokensFirst = await startNode(env);
-  const passwordsFirst = await startNode({ ...env, SUPERMQ_AUTH_CHAIN: 'password,jwt' });
+  const tokensFirst = await nodeFor(t, env);
+  const passwordsFirst = await nodeFor(t, { ...env, SUPERMQ_AUTH_CHAIN: 'password,jwt' });
   const login = { username: 'ann', password: token() };
   assert.equal(await codeFor(tokensFirst.tcp, login), 0);
   assert.equal(await codeFor(passwordsFirst.tcp, login), 0x86, 'a wrong password of a known user ends the chain');
-  await Promise.all([tokensFirst.stop(), passwordsFirst.stop()]);
 });
 
-test('chain - of a flood of refusals one line a second is logged for each reason', async () => {
+test('chain - of a flood of refusals one line a second is logged for each reason', async (t) => {
   const { lines, log } = keptLog();
-  const node = await startNode({ SUPERMQ_AUTH_JWT_SECRET_FILE: secretFile }, systemClock, log);
+  const node = await nodeFor(t, { SUPERMQ_AUTH_JWT_SECRET_FILE: secretFile }, systemClock, log);
   const start = performance.now();
   for (let i = 0; i < 100; i++) assert.equal(await codeFor(node.tcp, { username: 'eve', password: `${i}` }), 0x86);
   const seconds = Math.floor((performance.now() - start) / 1000);
   assert.ok(lines('auth.refused').length <= seconds + 1, `${lines('auth.refused').length} in ${seconds} s`);
   assert.equal(node.counters.authentications.chain.refused, 100);
-  await node.stop();
 });
 
 test('chain - what does not go together is refused at the start, in a sentence', () => {

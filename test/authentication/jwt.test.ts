@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { exportJWK, type JWTPayload, SignJWT } from 'jose';
 import { systemClock } from '../../src/clock.ts';
-import { codeFor, keptLog, loggedIn, replaceFile, scratchFolder } from '../support/authentication.ts';
+import { codeFor, keptLog, loggedIn, nodeFor, replaceFile, scratchFolder } from '../support/authentication.ts';
 import { eventually } from '../support/eventually.ts';
 import { startNode, type TestNode } from '../support/node.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -136,33 +136,29 @@ test('jwt - a password that is no token is none of its clients', async () => {
   assert.equal(node.counters.authentications.chain.refused, before.refused + 4);
 });
 
-test('jwt - a token in the wrong place is not logged', async () => {
+test('jwt - a token in the wrong place is not logged', async (t) => {
   const { lines, log, text } = keptLog();
-  const strict = await startNode(env, systemClock, log);
+  const strict = await nodeFor(t, env, systemClock, log);
   const username = await token({});
   assert.equal(await codeFor(strict.tcp, { username, password: 'x' }), 0x86);
   assert.equal(lines('auth.refused')[0]?.['username'], '[token]');
   assert.doesNotMatch(text(), new RegExp(username.slice(0, 40)));
-  await strict.stop();
 });
 
-test('jwt - the token may be the user name, which no log line has; it can be bound to a client id', async () => {
+test('jwt - the token may be the user name, which no log line has; it can be bound to a client id', async (t) => {
   const { log, text } = keptLog();
-  const bound = await startNode(
+  const bound = await nodeFor(
+    t,
     { ...env, SUPERMQ_AUTH_JWT_FIELD: 'username', SUPERMQ_AUTH_JWT_CLIENT_ID_CLAIM: 'device' },
     systemClock,
     log,
   );
-  try {
-    const username = await token({ device: 'pump 7' });
-    assert.equal(await codeFor(bound.tcp, { username, clientId: 'pump 7' }), 0);
-    assert.equal(await codeFor(bound.tcp, { username, clientId: 'pump 8' }), 0x87);
-    assert.equal(await codeFor(bound.tcp, { username: await token({}), clientId: 'pump 8' }), 0x87);
-    assert.match(text(), /another client id/);
-    assert.doesNotMatch(text(), new RegExp(username.slice(-20)));
-  } finally {
-    await bound.stop();
-  }
+  const username = await token({ device: 'pump 7' });
+  assert.equal(await codeFor(bound.tcp, { username, clientId: 'pump 7' }), 0);
+  assert.equal(await codeFor(bound.tcp, { username, clientId: 'pump 8' }), 0x87);
+  assert.equal(await codeFor(bound.tcp, { username: await token({}), clientId: 'pump 8' }), 0x87);
+  assert.match(text(), /another client id/);
+  assert.doesNotMatch(text(), new RegExp(username.slice(-20)));
 });
 
 test('jwt - the connection ends with the token: DISCONNECT 0x87 for MQTT 5, a close for MQTT 3.1.1, the will is published', async () => {
@@ -214,29 +210,25 @@ test('jwt - by the authentication method JWT a connected client renews its token
   assert.equal(await client.closingReason(), 0x87);
 });
 
-test('jwt - a changed file of keys is in use without a restart; private and short keys are refused', async () => {
+test('jwt - a changed file of keys is in use without a restart; private and short keys are refused', async (t) => {
   const path = join(folder, 'changing.pem');
   writeFileSync(path, pem(other.publicKey));
   const { lines, log } = keptLog();
-  const changing = await startNode({ SUPERMQ_AUTH_JWT_KEYS_FILE: path }, systemClock, log);
-  try {
-    const login = { username: 'x', password: await token({}) };
-    assert.equal(await codeFor(changing.tcp, login), 0x86);
-    replaceFile(path, ed.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
-    await eventually(() => lines('auth.keysRefused').length === 1);
-    assert.match(JSON.stringify(lines('auth.keysRefused')), /key 1 is private/);
-    replaceFile(path, JSON.stringify({ keys: [{ ...(await exportJWK(ed.publicKey)), kid: 'a' }] }));
-    await eventually(() => lines('auth.keysChanged').length === 1);
-    assert.equal(await codeFor(changing.tcp, login), 0);
-  } finally {
-    await changing.stop();
-  }
+  const changing = await nodeFor(t, { SUPERMQ_AUTH_JWT_KEYS_FILE: path }, systemClock, log);
+  const login = { username: 'x', password: await token({}) };
+  assert.equal(await codeFor(changing.tcp, login), 0x86);
+  replaceFile(path, ed.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
+  await eventually(() => lines('auth.keysRefused').length === 1);
+  assert.match(JSON.stringify(lines('auth.keysRefused')), /key 1 is private/);
+  replaceFile(path, JSON.stringify({ keys: [{ ...(await exportJWK(ed.publicKey)), kid: 'a' }] }));
+  await eventually(() => lines('auth.keysChanged').length === 1);
+  assert.equal(await codeFor(changing.tcp, login), 0);
   const short = join(folder, 'short');
   writeFileSync(short, 'too short');
   await assert.rejects(startNode({ SUPERMQ_AUTH_JWT_SECRET_FILE: short }), /has 9 bytes, but 32/);
 });
 
-test('jwt - keys of a URL: unavailable until they are there, kept in an outage, fetched again for an unknown key', async () => {
+test('jwt - keys of a URL: unavailable until they are there, kept in an outage, fetched again for an unknown key', async (t) => {
   let keys: object[] | undefined;
   let asked = 0;
   const server = await listening((_, response) => {
@@ -246,7 +238,7 @@ test('jwt - keys of a URL: unavailable until they are there, kept in an outage, 
   const { port } = server.address() as { port: number };
   const time = new ShiftedClock();
   const { lines, log } = keptLog();
-  const remote = await startNode({ SUPERMQ_AUTH_JWT_JWKS_URL: `http://127.0.0.1:${port}/` }, time, log);
+  const remote = await nodeFor(t, { SUPERMQ_AUTH_JWT_JWKS_URL: `http://127.0.0.1:${port}/` }, time, log);
   try {
     const password = await token({ exp: 4_000_000_000 }, { ...byEd, kid: 'first' });
     const login = { username: 'x', password };

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after } from 'node:test';
+import { after, type TestContext } from 'node:test';
 import type { Logger } from 'pino';
 import { makeLog } from '../../src/log.ts';
+import { startNode, type TestNode } from './node.ts';
 import { type ConnectFields, RawClient, type Version } from './raw-client.ts';
 
 /** A folder that is gone after the tests of the file. */
@@ -19,6 +20,13 @@ export function scratchFolder(): string {
 export function replaceFile(path: string, text: string): void {
   writeFileSync(`${path}.new`, text);
   renameSync(`${path}.new`, path);
+}
+
+/** A node that is stopped after the test, however that ends. */
+export async function nodeFor(t: TestContext, ...how: Parameters<typeof startNode>): Promise<TestNode> {
+  const node = await startNode(...how);
+  t.after(() => node.stop());
+  return node;
 }
 
 export interface Login {
