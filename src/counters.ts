@@ -76,6 +76,16 @@ export interface ArrivalCounters {
   left: number;
 }
 
+/** What has become of clients at one authenticator, as the label `result` of `supermq_authentications_total`. */
+export interface AuthenticationCounters {
+  accepted: number;
+  refused: number;
+  unavailable: number;
+}
+
+/** By what decided; `chain`: no authenticator knew the client. */
+export type AuthenticationName = 'scram' | 'certificate' | 'jwt' | 'password' | 'http' | 'anonymous' | 'chain';
+
 export interface Counters {
   connectionsAccepted: number;
   /** Refused before anything was read, for whatever limit. */
@@ -138,6 +148,9 @@ export interface Counters {
   addressesJailed: number;
   clientsJailed: number;
   readonly limited: LimitCounters;
+  /** Connections ended because the credentials of their client did. */
+  credentialsExpired: number;
+  readonly authentications: Readonly<Record<AuthenticationName, AuthenticationCounters>>;
   readonly dropped: DropCounters;
   readonly arrivalsFailed: ArrivalCounters;
 }
@@ -205,6 +218,16 @@ export function makeCounters(): Counters {
       maxSubscriptionsPerClient: 0,
       maxGroups: 0,
     },
+    credentialsExpired: 0,
+    authentications: {
+      scram: noAuthentications(),
+      certificate: noAuthentications(),
+      jwt: noAuthentications(),
+      password: noAuthentications(),
+      http: noAuthentications(),
+      anonymous: noAuthentications(),
+      chain: noAuthentications(),
+    },
     dropped: {
       forbiddenTopic: 0,
       payloadInvalid: 0,
@@ -219,4 +242,8 @@ export function makeCounters(): Counters {
     },
     arrivalsFailed: { proxyHeader: 0, tls: 0, upgrade: 0, timeout: 0, crowded: 0, left: 0 },
   };
+}
+
+function noAuthentications(): AuthenticationCounters {
+  return { accepted: 0, refused: 0, unavailable: 0 };
 }

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Logger } from 'pino';
 import type { NodeViews } from './admin/http.ts';
+import { makePasswordLine, PasswordError } from './auth/password-hash.ts';
 import { makeUserLine, ScramError } from './auth/scram-credentials.ts';
 import { systemClock } from './clock.ts';
 import { readCommandLine } from './config/command-line.ts';
@@ -27,8 +28,11 @@ function main(): void {
   try {
     const command = readCommandLine(process.argv.slice(2), version);
     if (command.kind === 'print') process.stdout.write(command.text);
-    else if (command.kind === 'scram-user') printScramUser(command.name).catch(misused);
     else if (command.kind === 'provision') provision(command.config);
+    else if (command.kind === 'scram-user')
+      printUser((password) => makeUserLine(command.name, password)).catch(misused);
+    else if (command.kind === 'password-user')
+      printUser((password) => makePasswordLine(command.name, password, command.groups)).catch(misused);
     else run(command.config);
   } catch (error) {
     misused(error);
@@ -36,19 +40,19 @@ function main(): void {
 }
 
 function misused(error: unknown): void {
-  if (!(error instanceof ConfigError || error instanceof ScramError)) throw error;
+  if (!(error instanceof ConfigError || error instanceof ScramError || error instanceof PasswordError)) throw error;
   process.stderr.write(`${error.message}\n`);
   process.exit(2);
 }
 
 /** The password is the first line of standard input: an argument would be seen by every process of the machine. */
-async function printScramUser(name: string): Promise<void> {
+async function printUser(lineOf: (password: string) => string): Promise<void> {
   if (process.stdin.isTTY) process.stderr.write('Password: ');
   for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
-    process.stdout.write(`${makeUserLine(name, line)}\n`);
+    process.stdout.write(`${lineOf(line)}\n`);
     return;
   }
-  throw new ScramError('There is no password on standard input.');
+  throw new ConfigError(['There is no password on standard input.']);
 }
 
 /** The streams alone, as a user of NATS who may make them. */

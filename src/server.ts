@@ -7,9 +7,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, type NodeViews, startNodeAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { NodeAdmission } from './admission/admission.ts';
-import { type Authenticator, noAuthenticator } from './auth/authenticator.ts';
-import { scramAuthenticator } from './auth/scram.ts';
-import { openScramFile, type ScramFile } from './auth/scram-file.ts';
+import type { Authenticator } from './auth/authenticator.ts';
 import { Delivery } from './broker/deliver.ts';
 import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
 import { Publisher } from './broker/publish.ts';
@@ -27,6 +25,7 @@ import { makeEmbeddedBackplane } from './embedded/backplane.ts';
 import { openListeners } from './listeners.ts';
 import { Reason, RedirectError } from './mqtt/reason.ts';
 import { connectNatsBackplane } from './nats/backplane.ts';
+import { type NodeAuthentication, openAuthentication } from './node-authentication.ts';
 import { makeNodeSessions } from './node-sessions.ts';
 import type { Sessions } from './session/sessions.ts';
 import { storageSettings } from './storage-settings.ts';
@@ -89,7 +88,7 @@ class Node implements RunningServer {
   #sessions: Sessions | undefined;
   #backplane: Backplane | undefined;
   #admin: AdminServer | undefined;
-  #scramFile: ScramFile | undefined;
+  #authentication: NodeAuthentication | undefined;
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
@@ -106,13 +105,15 @@ class Node implements RunningServer {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    const authenticator = this.#makeAuthenticator();
+    const { clock, config, log } = this.#options;
+    this.#authentication = openAuthentication({ config, clock, log, counters: this.counters });
+    const { authenticator } = this.#authentication;
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
     this.#endArrivals = await this.#listen(this.#makeContext(backplane, authenticator));
     this.#isServing = true;
-    this.#options.log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
+    log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
   }
 
   stop(): Promise<void> {
@@ -130,7 +131,7 @@ class Node implements RunningServer {
     this.#endArrivals();
     this.#connections.stop();
     this.#admission.stop();
-    this.#scramFile?.close();
+    this.#authentication?.close();
     this.#stopHandover?.();
     this.#sessions?.stop();
     await this.#sessions?.wills.stop();
@@ -163,23 +164,6 @@ class Node implements RunningServer {
     }
     this.#acceptsConnections = false;
     await this.#connections.closeAll(Reason.serverShuttingDown);
-  }
-
-  /** @throws ScramError for a file of users that cannot be used */
-  #makeAuthenticator(): Authenticator {
-    const { clock, config, log } = this.#options;
-    const { file: path, required: requiresMethod } = config.auth.scram;
-    if (path === '') return noAuthenticator;
-    const scramFile = openScramFile({
-      path,
-      clock,
-      changed: () => log.info({ event: 'auth.usersChanged', users: users.count }, 'The users of SCRAM were read again'),
-      refused: (err) =>
-        log.warn({ event: 'auth.usersRefused', err }, 'The changed users of SCRAM cannot be used: the old ones stay'),
-    });
-    this.#scramFile = scramFile;
-    const { users } = scramFile;
-    return scramAuthenticator({ users, requiresMethod });
   }
 
   async #startAdmin(): Promise<void> {

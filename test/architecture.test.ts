@@ -30,12 +30,13 @@ const allowed: Record<string, readonly string[]> = {
 /** Packages with one place only. */
 const packagePlaces: Record<string, RegExp> = {
   nats: /^nats\//,
+  jose: /^auth\//,
   'mqtt-packet': /^mqtt\/codec\.ts$/,
   convict: /^config\//,
   yaml: /^config\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
-  pino: /^(log\.ts|server\.ts|listeners\.ts|arrival-failures\.ts|node-sessions\.ts|workers\/|main\.ts|admission\/|connection\/|nats\/)/,
+  pino: /^(log\.ts|server\.ts|listeners\.ts|arrival-failures\.ts|node-sessions\.ts|node-authentication\.ts|refusal-log\.ts|workers\/|main\.ts|admission\/|connection\/|nats\/)/,
 };
 
 interface Import {

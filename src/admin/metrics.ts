@@ -1,6 +1,13 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { ArrivalCounters, Counters, DropCounters, LimitCounters } from '../counters.ts';
+import type {
+  ArrivalCounters,
+  AuthenticationCounters,
+  AuthenticationName,
+  Counters,
+  DropCounters,
+  LimitCounters,
+} from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -75,10 +82,11 @@ const counterHelp = {
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
+  credentialsExpired: ['supermq_credentials_expired_total', 'Connections closed because the credentials had expired'],
   addressesJailed: ['supermq_addresses_jailed_total', 'Addresses that were jailed'],
   clientsJailed: ['supermq_clients_jailed_total', 'Client ids that were jailed at an address'],
 } as const satisfies Record<
-  Exclude<keyof Counters, 'dropped' | 'limited' | 'arrivalsFailed'>,
+  Exclude<keyof Counters, 'dropped' | 'limited' | 'arrivalsFailed' | 'authentications'>,
   readonly [string, string]
 >;
 
@@ -116,6 +124,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addDrops(registry, counters.dropped);
   addLimits(registry, counters.limited);
   addArrivalFailures(registry, counters.arrivalsFailed);
+  addAuthentications(registry, counters.authentications);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -189,6 +198,22 @@ function addArrivalFailures(registry: Registry, failed: ArrivalCounters): void {
       this.reset();
       for (const [key, cause] of Object.entries(arrivalCauses) as Array<[keyof ArrivalCounters, string]>)
         this.inc({ cause }, failed[key]);
+    },
+  });
+}
+
+function addAuthentications(registry: Registry, authentications: Counters['authentications']): void {
+  new Counter({
+    name: 'supermq_authentications_total',
+    help: 'Clients judged, by the authenticator that decided and its result; authenticator chain: none knew the client',
+    labelNames: ['authenticator', 'result'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [authenticator, counts] of Object.entries(authentications) as Array<
+        [AuthenticationName, AuthenticationCounters]
+      >)
+        for (const [result, count] of Object.entries(counts)) this.inc({ authenticator, result }, count);
     },
   });
 }

@@ -22,6 +22,8 @@ export interface ConnectingClient {
   readonly version: ProtocolVersion;
   /** Asks the kernel. */
   readonly peer: () => Peer;
+  /** Its connection is closed: nobody waits for an answer any more. */
+  readonly isGone: () => boolean;
 }
 
 /** What CONNECT says. Not kept for longer than the decision takes. */
@@ -31,6 +33,28 @@ export interface Credentials {
 }
 
 export type Decision = { readonly kind: 'accepted'; readonly identity: Identity } | Refusal;
+
+/** One way to know clients: a file of users, keys of tokens, a service. chain.ts joins them to one {@link Authenticator}. */
+export interface ChainLink {
+  readonly name: AuthenticatorName;
+  /** Says what it knows of a client that names no method. A rejection is a fault of ours, never a denial. */
+  judge(client: ConnectingClient, credentials: Credentials): Opinion | Promise<Opinion>;
+  /** Begins an exchange by the method of this name, if it is one of its own. */
+  begin?(method: string, client: ConnectingClient): Exchange | undefined;
+}
+
+/** Names of the links as the configuration and the metrics have them. */
+export type AuthenticatorName = 'scram' | 'certificate' | 'jwt' | 'password' | 'http' | 'anonymous';
+
+/** `unknown`: none of its clients, the next link is asked. */
+export type Opinion = Decision | Unavailable | { readonly kind: 'unknown' };
+
+/** It cannot say now: the client is turned away as by a server that is not there, and no other link is asked. */
+export interface Unavailable {
+  readonly kind: 'unavailable';
+  readonly reason: typeof Reason.serverUnavailable | typeof Reason.serverBusy;
+  readonly text: string;
+}
 
 /** One run of a method. It is dropped, without a word, when the client goes away or is refused. */
 export interface Exchange {
@@ -62,4 +86,28 @@ export const noAuthenticator: Authenticator = { authenticate: () => anybody, beg
 /** [MQTT5 3.1.4-2] [MQTT311 3.1.4-2] */
 export function notAuthorized(text: string): Refusal {
   return { kind: 'refused', reason: Reason.notAuthorized, text };
+}
+
+/** The same words for whoever is not known and whoever gives a wrong password. [MQTT5 3.1.4-2] [MQTT311 3.1.4-2] */
+export const badCredentials: Refusal = {
+  kind: 'refused',
+  reason: Reason.badUserNameOrPassword,
+  text: 'bad user name or password',
+};
+
+export const unknownClient: Opinion = { kind: 'unknown' };
+
+export function unavailable(text: string): Unavailable {
+  return { kind: 'unavailable', reason: Reason.serverUnavailable, text };
+}
+
+/** More is asked of a link than it can answer. */
+export const tooBusy: Unavailable = {
+  kind: 'unavailable',
+  reason: Reason.serverBusy,
+  text: 'too many clients connect at once',
+};
+
+export function accepted(identity: Identity): Decision {
+  return { kind: 'accepted', identity };
 }

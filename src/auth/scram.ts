@@ -1,16 +1,16 @@
 /**
  * SCRAM-SHA-256, the server's side (RFC 5802, RFC 7677), without channel binding: the client proves that it knows the password, the
  * server that it knows the client, and neither the password nor anything worth as much crosses the wire. Reached through
- * {@link Authenticator}. An unknown name and a wrong password look the same to the client.
+ * {@link ChainLink}. An unknown name and a wrong password look the same to the client.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { Reason, type ReasonCode } from '../mqtt/reason.ts';
 import {
-  type Authenticator,
+  type ChainLink,
   type Exchange,
-  noAuthenticator,
   notAuthorized,
   type Refusal,
+  unknownClient,
   type Verdict,
 } from './authenticator.ts';
 import { userNamed } from './identity.ts';
@@ -31,15 +31,13 @@ export interface ScramOptions {
   readonly nonce?: () => string;
 }
 
-/** An authenticator with the one method. */
-export function scramAuthenticator({ nonce = randomNonce, requiresMethod, users }: ScramOptions): Authenticator {
+/** The link with the one method; it comes first in a chain. */
+export function scramLink({ nonce = randomNonce, requiresMethod, users }: ScramOptions) {
   return {
-    authenticate: (client, credentials) =>
-      requiresMethod
-        ? notAuthorized('an authentication method is needed')
-        : noAuthenticator.authenticate(client, credentials),
-    begin: (method) => (method === METHOD ? new ScramExchange(users, nonce) : undefined),
-  };
+    name: 'scram',
+    judge: () => (requiresMethod ? notAuthorized('an authentication method is needed') : unknownClient),
+    begin: (method: string) => (method === METHOD ? new ScramExchange(users, nonce) : undefined),
+  } as const satisfies ChainLink;
 }
 
 function randomNonce(): string {

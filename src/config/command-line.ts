@@ -9,11 +9,13 @@ export type Command =
   | { readonly kind: 'run'; readonly config: Config }
   | { readonly kind: 'print'; readonly text: string }
   | { readonly kind: 'provision'; readonly config: Config }
-  | { readonly kind: 'scram-user'; readonly name: string };
+  | { readonly kind: 'scram-user'; readonly name: string }
+  | { readonly kind: 'password-user'; readonly name: string; readonly groups: readonly string[] };
 
 const USAGE = `Usage: supermq [--config FILE]
        supermq provision [--config FILE]
        supermq scram-user NAME
+       supermq password-user NAME [GROUP...]
 
   --config FILE    YAML file with options; see config/default.yaml
   --print-config   print the configuration that would be used, without secrets, and end
@@ -22,6 +24,8 @@ const USAGE = `Usage: supermq [--config FILE]
 
   provision        make the streams that are missing in JetStream, and end
   scram-user NAME  read a password from standard input and print the line of auth.scram.file for that user
+  password-user NAME [GROUP...]
+                   the same for auth.password.file, with the groups of the user
 
 Options come from the defaults, then the file, then these environment variables:
 
@@ -33,6 +37,7 @@ Options come from the defaults, then the file, then these environment variables:
 export function readCommandLine(args: readonly string[], version: string, env: Environment = process.env): Command {
   if (args[0] === 'scram-user') return scramUser(args.slice(1));
   if (args[0] === 'provision') return provision(args.slice(1), env);
+  if (args[0] === 'password-user') return passwordUser(args.slice(1));
   const { config: file, help, 'print-config': print, version: showVersion } = parse(args);
   if (help === true) return { kind: 'print', text: `${USAGE}\n${environmentHelp()}\n` };
   if (showVersion === true) return { kind: 'print', text: `${version}\n` };
@@ -52,6 +57,12 @@ function scramUser([name, ...rest]: readonly string[]): Command {
   if (name === undefined || name.startsWith('-') || rest.length > 0)
     throw new ConfigError(['scram-user needs the name of one user. See supermq --help.']);
   return { kind: 'scram-user', name };
+}
+
+function passwordUser([name, ...groups]: readonly string[]): Command {
+  if (name === undefined || [name, ...groups].some((word) => word.startsWith('-')))
+    throw new ConfigError(['password-user needs the name of one user, and perhaps groups. See supermq --help.']);
+  return { kind: 'password-user', name, groups };
 }
 
 interface Arguments {

@@ -30,10 +30,7 @@ export interface Config {
     readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
     readonly clientCertificate: 'required' | 'optional';
   };
-  readonly auth: {
-    readonly clientIdsBelongToUsers: boolean;
-    readonly scram: { readonly file: string; readonly required: boolean };
-  };
+  readonly auth: AuthConfig;
   readonly http: { readonly host: string; readonly port: number };
   readonly nats: {
     readonly servers: readonly string[];
@@ -94,6 +91,52 @@ export interface Config {
     readonly maxTopicLevels: number;
     readonly maxWillBytes: number;
     readonly maxArrivals: number;
+  };
+}
+
+export type ChainName = 'certificate' | 'jwt' | 'password' | 'http' | 'anonymous';
+
+export interface AuthConfig {
+  readonly clientIdsBelongToUsers: boolean;
+  /** Empty: what is configured, see {@link chainOf}. */
+  readonly chain: readonly ChainName[];
+  readonly scram: { readonly file: string; readonly required: boolean };
+  readonly certificate: { readonly username: 'cn' | 'dns' | 'uri' | 'email' | '' };
+  readonly password: {
+    readonly file: string;
+    readonly concurrency: number;
+    readonly queue: number;
+    readonly cacheSeconds: number;
+    readonly cacheEntries: number;
+  };
+  readonly jwt: {
+    readonly secretFile: string;
+    readonly keysFile: string;
+    readonly jwksUrl: string;
+    readonly jwksSeconds: number;
+    readonly timeoutMs: number;
+    readonly algorithms: ReadonlyArray<'HS256' | 'RS256' | 'PS256' | 'ES256' | 'EdDSA'>;
+    readonly field: 'password' | 'username';
+    readonly issuer: string;
+    readonly audience: string;
+    readonly clockSkewSeconds: number;
+    readonly expiryRequired: boolean;
+    readonly usernameClaim: string;
+    readonly clientIdClaim: string;
+    readonly groupsClaim: string;
+    readonly rulesClaim: string;
+  };
+  readonly http: {
+    readonly url: string;
+    readonly secretFile: string;
+    readonly timeoutMs: number;
+    readonly concurrency: number;
+    readonly queue: number;
+    readonly failures: number;
+    readonly pauseSeconds: number;
+    readonly cacheSeconds: number;
+    readonly refusedCacheSeconds: number;
+    readonly cacheEntries: number;
   };
 }
 

@@ -1,12 +1,13 @@
 /** Rules between options: each broken one is a sentence that says what to change. */
 import { accessSync, constants, statSync } from 'node:fs';
+import { authConflicts, authFiles } from './auth-conflicts.ts';
 import type { Config } from './config.ts';
 
 /** Empty when all options go together. */
 export function findConflicts(config: Config): string[] {
   return [
     ...listenerConflicts(config),
-    ...authConflicts(config),
+    ...authConflicts(config.auth),
     ...natsConflicts(config),
     ...groupConflicts(config),
     ...drainConflicts(config),
@@ -79,13 +80,6 @@ function portConflicts({ http, mqtt }: Pick<Config, 'http' | 'mqtt'>): string[] 
   return problems;
 }
 
-function authConflicts({ auth }: Config): string[] {
-  if (!auth.scram.required || auth.scram.file !== '') return [];
-  return [
-    'auth.scram.required is true without auth.scram.file: name the file with the users, or nobody could connect.',
-  ];
-}
-
 function natsConflicts({ nats }: Config): string[] {
   const problems: string[] = [];
   const ways = {
@@ -115,7 +109,7 @@ function fileConflicts({ auth, nats, tls }: Config): string[] {
     'tls.key': tls.key,
     'tls.ca': tls.ca,
     'tls.crl': tls.crl,
-    'auth.scram.file': auth.scram.file,
+    ...authFiles(auth),
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,
     'nats.tls.ca': nats.tls.ca,

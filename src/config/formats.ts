@@ -58,6 +58,37 @@ export function choice<const T extends string>(...values: readonly T[]): Format<
   };
 }
 
+/** Some of these words in any order, each once: a list in YAML, separated by commas in the environment. */
+export function choices<const T extends string>(...values: readonly T[]): Format<readonly T[]> {
+  return {
+    allowed: `a list of ${values.join(', ')}, each once, separated by commas in the environment`,
+    read(value) {
+      if (value === '') return [];
+      const entries: unknown = typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value;
+      if (!Array.isArray(entries) || new Set(entries).size !== entries.length) return fail();
+      return entries.map((entry) => values.find((candidate) => candidate === entry) ?? fail());
+    },
+  };
+}
+
+/** One of these words, or empty. */
+export function choiceOrEmpty<const T extends string>(...values: readonly T[]): Format<T | ''> {
+  const format = choice(...values);
+  return { allowed: `${format.allowed}, or empty`, read: (value) => (value === '' ? '' : format.read(value)) };
+}
+
+/** URL of a service over HTTP, or empty. */
+export const httpUrl: Format<string> = {
+  allowed: 'an http or https URL without user and password, or empty',
+  read: (value) => (value === '' || isHttpUrl(value) ? String(value) : fail()),
+};
+
+function isHttpUrl(value: unknown): boolean {
+  if (typeof value !== 'string' || !URL.canParse(value)) return false;
+  const { password, protocol, username } = new URL(value);
+  return ['http:', 'https:'].includes(protocol) && username === '' && password === '';
+}
+
 /** Any text that matches `pattern`. */
 export function text(allowed = 'a text', pattern = /^/): Format<string> {
   return { allowed, read: (value) => (typeof value === 'string' && pattern.test(value) ? value : fail()) };

@@ -261,6 +261,14 @@ export class Connection implements TransportEvents, Publishing {
     this.close(Reason.keepAliveTimeout);
   }
 
+  /** Called by the sweep: closes a connection whose credentials have ended, unless the client has renewed them. */
+  checkExpiry(wall: number): void {
+    if (this.identity.expiresAt > wall || this.#state !== 'connected') return;
+    this.node.counters.credentialsExpired++;
+    this.debug('expired', 'The credentials of the client have expired');
+    this.refuse(new MqttError(Reason.notAuthorized, 'the credentials have expired'));
+  }
+
   pauseReading(reason: number): void {
     this.#pauses |= reason;
     this.transport.pause();

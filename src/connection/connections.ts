@@ -1,6 +1,6 @@
 /**
- * All connections of the node: the one sweep that finds those that have been silent for too long, those whose socket is paused until
- * the bus takes messages again, and closing all of them, at once or in a drain.
+ * All connections of the node: the one sweep that finds those that have been silent for too long or whose credentials have expired, those
+ * whose socket is paused until the bus takes messages again, and closing all of them, at once or in a drain.
  */
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { MqttError, ReasonCode } from '../mqtt/reason.ts';
@@ -24,8 +24,11 @@ export class Connections {
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#stopSweep = clock.every(SWEEP_MILLISECONDS, () => {
-      const now = clock.now();
-      for (const connection of this.#all) connection.checkSilence(now);
+      const [now, wall] = [clock.now(), clock.wall()];
+      for (const connection of this.#all) {
+        connection.checkSilence(now);
+        connection.checkExpiry(wall);
+      }
     });
   }
 

@@ -77,7 +77,8 @@ function startConnect(connection: Connection, framer: Framer): void {
   };
   connection.beginAccepting();
   const { authenticationData, authenticationMethod, clientId, password, username, version } = packet;
-  const client: ConnectingClient = { clientId, version, peer: () => connection.transport.peer };
+  const [peer, isGone] = [() => connection.transport.peer, () => connection.isClosed];
+  const client: ConnectingClient = { clientId, version, peer, isGone };
   if (authenticationMethod === undefined) return authenticate(connection, client, { username, password }, accept);
   connection.authentication = new Authentication(connection, authenticationMethod, client);
   connection.authentication.begin(authenticationData, accept);

@@ -1,9 +1,9 @@
 /** SCRAM-SHA-256, the server's side: the example of RFC 7677, what is refused and with which code, and what a stranger can learn. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ConnectingClient, Exchange, Verdict } from '../../../src/auth/authenticator.ts';
+import type { Exchange, Verdict } from '../../../src/auth/authenticator.ts';
 import { saslprep } from '../../../src/auth/saslprep.ts';
-import { scramAuthenticator } from '../../../src/auth/scram.ts';
+import { scramLink } from '../../../src/auth/scram.ts';
 import { deriveCredentials, makeUserLine, parseUserLine, ScramError } from '../../../src/auth/scram-credentials.ts';
 import { parseUsers } from '../../../src/auth/scram-file.ts';
 import { ScramUsers } from '../../../src/auth/scram-users.ts';
@@ -19,12 +19,9 @@ const users = new ScramUsers(
   ]),
 );
 
-const peer = { address: '127.0.0.1', port: 1, listener: 'tcp' };
-const client: ConnectingClient = { clientId: 'c', version: 5, peer: () => peer };
-
 function begin(nonce?: string): Exchange {
   const options = nonce === undefined ? {} : { nonce: () => nonce };
-  const exchange = scramAuthenticator({ users, requiresMethod: false, ...options }).begin('SCRAM-SHA-256', client);
+  const exchange = scramLink({ users, requiresMethod: false, ...options }).begin('SCRAM-SHA-256');
   assert.ok(exchange !== undefined);
   return exchange;
 }
@@ -63,9 +60,9 @@ test('scram - the example of RFC 7677, byte by byte', async () => {
 });
 
 test('scram - other method names are unknown, also those that differ in case or bind a channel', () => {
-  const authenticator = scramAuthenticator({ users, requiresMethod: true });
+  const link = scramLink({ users, requiresMethod: true });
   for (const name of ['SCRAM-SHA-1', 'scram-sha-256', 'SCRAM-SHA-256-PLUS', ''])
-    assert.equal(authenticator.begin(name, client), undefined);
+    assert.equal(link.begin(name), undefined);
 });
 
 test('scram - headers n and y are accepted, the own name to act for too; names are unescaped', async () => {

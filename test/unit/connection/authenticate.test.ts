@@ -30,7 +30,8 @@ async function authenticated(authentication: Authentication): Promise<WeakRef<ob
 
 test('authentication - the CONNECT, password included, is not kept once it is accepted', async () => {
   // All that an exchange without AUTH packets asks of its connection.
-  const client: ConnectingClient = { clientId: 'c', version: 5, peer: () => assert.fail('nobody asks') };
+  const peer = (): never => assert.fail('nobody asks');
+  const client: ConnectingClient = { clientId: 'c', version: 5, peer, isGone: () => false };
   const connection = { isClosed: false, node: { authenticator } } as unknown as Connection;
   const authentication = new Authentication(connection, 'METHOD', client);
   const connect = await authenticated(authentication);
