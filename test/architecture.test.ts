@@ -12,11 +12,12 @@ const shared = ['message.ts', 'counters.ts', 'clock.ts', 'bounded-cache.ts', 'no
 
 /** What each folder may import besides itself and the shared files; a trailing `/` allows a folder, else one file. */
 const allowed: Record<string, readonly string[]> = {
+  access: ['mqtt/', 'watched-file.ts'],
   admin: [],
-  auth: ['mqtt/reason.ts'],
+  auth: ['mqtt/', 'access/rule.ts', 'watched-file.ts', 'transport/listener.ts'],
   broker: ['mqtt/'],
   config: [],
-  connection: ['session/', 'broker/', 'auth/', 'mqtt/', 'transport/listener.ts'],
+  connection: ['session/', 'broker/', 'access/', 'auth/', 'mqtt/', 'transport/listener.ts'],
   embedded: ['broker/ports.ts', 'mqtt/topic.ts'],
   mqtt: [],
   nats: ['broker/ports.ts', 'mqtt/topic.ts', 'mqtt/properties.ts'],
@@ -30,7 +31,7 @@ const packagePlaces: Record<string, RegExp> = {
   nats: /^nats\//,
   'mqtt-packet': /^mqtt\/codec\.ts$/,
   convict: /^config\//,
-  yaml: /^config\//,
+  yaml: /^(config|access)\//,
   ws: /^transport\//,
   'prom-client': /^admin\//,
   pino: /^(log\.ts|server\.ts|node-sessions\.ts|workers\/|main\.ts|connection\/|nats\/)/,
