@@ -7,6 +7,8 @@
 export interface DropCounters {
   /** A published topic lies behind the walls (`$…`, `_INBOX`). */
   forbiddenTopic: number;
+  /** The rules deny it to the client. */
+  notAuthorized: number;
   /** Said to be UTF-8 and was not; QoS 1 and 2. */
   payloadInvalid: number;
   /** The bus was disconnected. */
@@ -25,6 +27,20 @@ export interface DropCounters {
   forgedSequence: number;
   /** A message that a client had not acknowledged is no longer in the log. */
   outOfRetention: number;
+}
+
+/** What rules have denied, as the label `action` of `supermq_acl_denied_total`. */
+export interface DenialCounters {
+  /** Messages. */
+  publish: number;
+  /** Topic filters of SUBSCRIBE. */
+  subscribe: number;
+  /** CONNECT packets with a will. */
+  will: number;
+  /** Stored subscriptions of a client that came back, removed. */
+  resume: number;
+  /** Connections closed because rules have changed, or credentials were renewed with others. */
+  revoke: number;
 }
 
 export interface Counters {
@@ -84,6 +100,7 @@ export interface Counters {
   /** Sessions of this node that another owner took over without asking. */
   sessionsFenced: number;
   readonly dropped: DropCounters;
+  readonly denied: DenialCounters;
 }
 
 /** All zero. */
@@ -125,6 +142,7 @@ export function makeCounters(): Counters {
     leasesLost: 0,
     dropped: {
       forbiddenTopic: 0,
+      notAuthorized: 0,
       payloadInvalid: 0,
       busDisconnected: 0,
       tooLargeForBus: 0,
@@ -135,5 +153,6 @@ export function makeCounters(): Counters {
       forgedSequence: 0,
       outOfRetention: 0,
     },
+    denied: { publish: 0, subscribe: 0, will: 0, resume: 0, revoke: 0 },
   };
 }

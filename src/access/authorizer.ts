@@ -5,7 +5,7 @@ import { compileRules, type Names } from './compiled-rule.ts';
 import type { AccessRule } from './rule.ts';
 
 /** auto: deny for clients that rules exist for, be it in the file or with their credentials; allow for the others. */
-export type AccessDefault = 'auto' | 'allow' | 'deny';
+export type NoMatch = 'auto' | 'allow' | 'deny';
 
 /** Who asks: what is known once a client is authenticated. */
 export interface AccessClient extends Names {
@@ -15,7 +15,8 @@ export interface AccessClient extends Names {
 }
 
 export interface AuthorizerOptions {
-  readonly default: AccessDefault;
+  /** What no rule fits. */
+  readonly noMatch: NoMatch;
   /** The entries of the file as they are now; undefined = there is no file. */
   readonly entries?: () => AclEntries;
 }
@@ -29,10 +30,10 @@ export class Authorizer {
 
   /** Undefined for a client that may do everything: no rule is about it. */
   accessOf(client: AccessClient): ClientAccess | undefined {
-    const { default: fallback, entries } = this.#options;
+    const { entries, noMatch } = this.#options;
     const isRestricted = entries !== undefined || client.rules !== undefined;
-    if (!isRestricted && fallback !== 'deny') return undefined;
-    const isAllowedByDefault = fallback === 'allow';
+    if (!isRestricted && noMatch !== 'deny') return undefined;
+    const isAllowedByDefault = noMatch === 'allow';
     return new ClientAccess(() => {
       const own = client.rules === undefined ? [] : [compileRules(client.rules, client)];
       return { lists: [...own, ...(entries?.().rulesOf(client) ?? [])], isAllowedByDefault };
@@ -41,4 +42,4 @@ export class Authorizer {
 }
 
 /** Of a node without rules. */
-export const noAuthorizer = new Authorizer({ default: 'auto' });
+export const noAuthorizer = new Authorizer({ noMatch: 'auto' });

@@ -20,6 +20,8 @@ export interface AccessRules {
 const TOPIC_CHARACTERS = 8 * 1024;
 
 export class ClientAccess {
+  /** The rules have changed since what the client has was looked at. */
+  isReviewDue = false;
   readonly #read: () => AccessRules;
   #rules: AccessRules | undefined;
   /** Topic of the last message, and what may be published to it. */
@@ -31,11 +33,6 @@ export class ClientAccess {
   /** `read` puts the rules together as they are now. */
   constructor(read: () => AccessRules) {
     this.#read = read;
-  }
-
-  /** Whether nothing was decided since the rules have changed. */
-  get isFresh(): boolean {
-    return this.#rules === undefined;
   }
 
   /** `bit`: see `publishBit`. Called for every message: the same topic again costs a comparison. */
@@ -59,6 +56,7 @@ export class ClientAccess {
 
   /** The rules have changed: nothing that was decided before holds. */
   reset(): void {
+    this.isReviewDue = true;
     this.#rules = undefined;
     this.#topic = '';
     this.#bits = 0;

@@ -1,6 +1,6 @@
 /** Metrics in Prometheus form, read from the counters when they are asked for: counting costs the hot path nothing. */
 import { type Aggregator, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Counters, DropCounters } from '../counters.ts';
+import type { Counters, DenialCounters, DropCounters } from '../counters.ts';
 
 /** Messages that wait for a group, and that its members have not acknowledged. */
 interface GroupLag {
@@ -69,10 +69,11 @@ const counterHelp = {
   willsCancelled: ['supermq_wills_cancelled_total', 'Delayed wills whose client came back in time'],
   groupsRemade: ['supermq_groups_remade_total', 'Consumers of groups that were gone and were made again'],
   sessionsFenced: ['supermq_sessions_fenced_total', 'Sessions that another node took over without asking'],
-} as const satisfies Record<Exclude<keyof Counters, 'dropped'>, readonly [string, string]>;
+} as const satisfies Record<Exclude<keyof Counters, 'dropped' | 'denied'>, readonly [string, string]>;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
+  notAuthorized: 'not_authorized',
   payloadInvalid: 'payload_invalid',
   busDisconnected: 'bus_disconnected',
   tooLargeForBus: 'too_large_for_bus',
@@ -94,6 +95,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
     addCounter(registry, name, help, () => counters[key]);
   }
   addDrops(registry, counters.dropped);
+  addDenials(registry, counters.denied);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -137,6 +139,19 @@ function addDrops(registry: Registry, dropped: DropCounters): void {
       this.reset();
       for (const [key, cause] of Object.entries(dropCauses) as Array<[keyof DropCounters, string]>)
         this.inc({ cause }, dropped[key]);
+    },
+  });
+}
+
+function addDenials(registry: Registry, denied: DenialCounters): void {
+  new Counter({
+    name: 'supermq_acl_denied_total',
+    help: 'What the rules of access have denied, by action',
+    labelNames: ['action'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [action, count] of Object.entries(denied)) this.inc({ action }, count);
     },
   });
 }

@@ -22,6 +22,7 @@ export interface Config {
   };
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
   readonly auth: { readonly scram: { readonly file: string; readonly required: boolean } };
+  readonly acl: { readonly file: string; readonly noMatch: 'auto' | 'allow' | 'deny' };
   readonly http: { readonly host: string; readonly port: number };
   readonly nats: {
     readonly servers: readonly string[];

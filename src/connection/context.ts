@@ -1,5 +1,6 @@
 /** What a connection needs of its node, made once by server.ts and shared by all connections. */
 import type { Logger } from 'pino';
+import type { Authorizer } from '../access/authorizer.ts';
 import type { Authenticator } from '../auth/authenticator.ts';
 import type { Bus, Cluster } from '../broker/ports.ts';
 import type { Publisher } from '../broker/publish.ts';
@@ -9,6 +10,7 @@ import type { Counters } from '../counters.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Connections } from './connections.ts';
+import type { Denials } from './denials.ts';
 import type { IntakeBudget } from './intake-budget.ts';
 import type { WriteBatch } from './write-batch.ts';
 
@@ -41,6 +43,8 @@ export interface NodeContext {
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: Sessions | undefined;
   readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly denials: Denials;
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;

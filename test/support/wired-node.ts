@@ -1,4 +1,5 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
+import { noAuthorizer } from '../../src/access/authorizer.ts';
 import { noAuthenticator } from '../../src/auth/authenticator.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
@@ -7,6 +8,7 @@ import { Subscriptions } from '../../src/broker/subscriptions.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
+import { Denials } from '../../src/connection/denials.ts';
 import { IntakeBudget } from '../../src/connection/intake-budget.ts';
 import { WriteBatch } from '../../src/connection/write-batch.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
@@ -127,6 +129,8 @@ export async function startWiredNode({
     cluster: new EmbeddedCluster(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
     authenticator: noAuthenticator,
+    authorizer: noAuthorizer,
+    denials: new Denials(counters.denied, clock, makeLog('silent', 'wired')),
     publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,

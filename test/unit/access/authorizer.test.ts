@@ -10,9 +10,9 @@ import { readRules } from '../../../src/access/rule.ts';
 const ann: AccessClient = { clientId: 'c1', username: 'ann', groups: ['staff'], rules: undefined };
 const nobody: AccessClient = { clientId: 'c2', username: '', groups: [], rules: undefined };
 
-function accessOf(file: string, client: AccessClient, fallback: 'auto' | 'allow' | 'deny' = 'auto'): ClientAccess {
+function accessOf(file: string, client: AccessClient, noMatch: 'auto' | 'allow' | 'deny' = 'auto'): ClientAccess {
   const entries = parseAclEntries(file);
-  const access = new Authorizer({ default: fallback, entries: () => entries }).accessOf(client);
+  const access = new Authorizer({ noMatch, entries: () => entries }).accessOf(client);
   assert.ok(access !== undefined);
   return access;
 }
@@ -27,9 +27,9 @@ function everybody(...rules: string[]): string {
 }
 
 test('authorizer - without rules there is nothing to ask', () => {
-  assert.equal(new Authorizer({ default: 'auto' }).accessOf(ann), undefined);
-  assert.equal(new Authorizer({ default: 'allow' }).accessOf(ann), undefined);
-  const denied = new Authorizer({ default: 'deny' }).accessOf(ann);
+  assert.equal(new Authorizer({ noMatch: 'auto' }).accessOf(ann), undefined);
+  assert.equal(new Authorizer({ noMatch: 'allow' }).accessOf(ann), undefined);
+  const denied = new Authorizer({ noMatch: 'deny' }).accessOf(ann);
   assert.equal(denied?.subscribeQos('a'), undefined);
 });
 
@@ -41,12 +41,12 @@ test('authorizer - rules of the credentials come first, and what they leave open
       { allow: 'all', filter: 'own/#' },
     ]),
   };
-  const alone = new Authorizer({ default: 'auto' }).accessOf(client);
+  const alone = new Authorizer({ noMatch: 'auto' }).accessOf(client);
   assert.ok(alone !== undefined);
   assert.ok(mayPublish(alone, 'own/x') && !mayPublish(alone, 'other'));
   const both = accessOf(everybody('{ allow: publish, filter: "a/#" }'), client);
   assert.ok(mayPublish(both, 'a/c') && !mayPublish(both, 'a/b') && mayPublish(both, 'own/x'));
-  const open = new Authorizer({ default: 'allow' }).accessOf(client);
+  const open = new Authorizer({ noMatch: 'allow' }).accessOf(client);
   assert.ok(open !== undefined && mayPublish(open, 'other') && !mayPublish(open, 'a/b'));
 });
 
