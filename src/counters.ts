@@ -7,6 +7,8 @@
 export interface DropCounters {
   /** A published topic lies behind the walls (`$…`, `_INBOX`). */
   forbiddenTopic: number;
+  /** The rules deny it to the client. */
+  notAuthorized: number;
   /** Said to be UTF-8 and was not; QoS 1 and 2. */
   payloadInvalid: number;
   /** The bus was disconnected. */
@@ -86,6 +88,20 @@ export interface AuthenticationCounters {
 /** By what decided; `chain`: no authenticator knew the client. */
 export type AuthenticationName = 'scram' | 'certificate' | 'jwt' | 'password' | 'http' | 'anonymous' | 'chain';
 
+/** What rules have denied, as the label `action` of `supermq_acl_denied_total`. */
+export interface DenialCounters {
+  /** Messages. */
+  publish: number;
+  /** Topic filters of SUBSCRIBE. */
+  subscribe: number;
+  /** CONNECT packets with a will. */
+  will: number;
+  /** Stored subscriptions of a client that came back, removed. */
+  resume: number;
+  /** Connections closed because rules have changed, or credentials were renewed with others. */
+  revoke: number;
+}
+
 export interface Counters {
   connectionsAccepted: number;
   /** Refused before anything was read, for whatever limit. */
@@ -153,6 +169,7 @@ export interface Counters {
   readonly authentications: Readonly<Record<AuthenticationName, AuthenticationCounters>>;
   readonly dropped: DropCounters;
   readonly arrivalsFailed: ArrivalCounters;
+  readonly denied: DenialCounters;
 }
 
 /** All zero. */
@@ -230,6 +247,7 @@ export function makeCounters(): Counters {
     },
     dropped: {
       forbiddenTopic: 0,
+      notAuthorized: 0,
       payloadInvalid: 0,
       busDisconnected: 0,
       tooLargeForBus: 0,
@@ -241,6 +259,7 @@ export function makeCounters(): Counters {
       outOfRetention: 0,
     },
     arrivalsFailed: { proxyHeader: 0, tls: 0, upgrade: 0, timeout: 0, crowded: 0, left: 0 },
+    denied: { publish: 0, subscribe: 0, will: 0, resume: 0, revoke: 0 },
   };
 }
 

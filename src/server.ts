@@ -4,6 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
+import { type AclFile, openAclFile } from './access/acl-file.ts';
+import { Authorizer } from './access/authorizer.ts';
 import { type AdminServer, type NodeViews, startNodeAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { NodeAdmission } from './admission/admission.ts';
@@ -14,10 +16,12 @@ import { Publisher } from './broker/publish.ts';
 import { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
+import { AccessReview } from './connection/access-review.ts';
 import { availableCapabilities } from './connection/capabilities.ts';
 import { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
+import { Denials } from './connection/denials.ts';
 import { IntakeBudget } from './connection/intake-budget.ts';
 import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
@@ -89,6 +93,8 @@ class Node implements RunningServer {
   #backplane: Backplane | undefined;
   #admin: AdminServer | undefined;
   #authentication: NodeAuthentication | undefined;
+  #aclFile: AclFile | undefined;
+  readonly #accessReview: AccessReview;
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
   #stopHandover: CancelTimer | undefined;
@@ -102,16 +108,18 @@ class Node implements RunningServer {
     this.#connections = new Connections(options.clock);
     const { clock, config, log } = options;
     this.#admission = new NodeAdmission({ limits: config.limits, counters: this.counters, clock, log });
+    this.#accessReview = new AccessReview(this.#connections);
   }
 
   async start(signal: AbortSignal): Promise<void> {
     const { clock, config, log } = this.#options;
     this.#authentication = openAuthentication({ config, clock, log, counters: this.counters });
     const { authenticator } = this.#authentication;
+    const authorizer = this.#makeAuthorizer();
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
-    this.#endArrivals = await this.#listen(this.#makeContext(backplane, authenticator));
+    this.#endArrivals = await this.#listen(this.#makeContext(backplane, authenticator, authorizer));
     this.#isServing = true;
     log.info({ event: 'node.ready', ports: this.ports }, 'Serving');
   }
@@ -132,6 +140,8 @@ class Node implements RunningServer {
     this.#connections.stop();
     this.#admission.stop();
     this.#authentication?.close();
+    this.#aclFile?.close();
+    this.#accessReview.stop();
     this.#stopHandover?.();
     this.#sessions?.stop();
     await this.#sessions?.wills.stop();
@@ -164,6 +174,25 @@ class Node implements RunningServer {
     }
     this.#acceptsConnections = false;
     await this.#connections.closeAll(Reason.serverShuttingDown);
+  }
+
+  /** @throws AccessRuleError for a file of rules that cannot be used */
+  #makeAuthorizer(): Authorizer {
+    const { clock, config, log } = this.#options;
+    const { file: path, noMatch } = config.acl;
+    if (path === '') return new Authorizer({ noMatch });
+    const aclFile = openAclFile({
+      path,
+      clock,
+      changed: () => {
+        log.info({ event: 'acl.changed', entries: aclFile.entries().count }, 'The rules of access were read again');
+        this.#accessReview.begin();
+      },
+      refused: (err) =>
+        log.warn({ event: 'acl.refused', err }, 'The changed rules of access cannot be used: the old ones stay'),
+    });
+    this.#aclFile = aclFile;
+    return new Authorizer({ noMatch, entries: aclFile.entries });
   }
 
   async #startAdmin(): Promise<void> {
@@ -300,7 +329,7 @@ class Node implements RunningServer {
     return made?.sessions;
   }
 
-  #makeContext(backplane: Backplane, authenticator: Authenticator): NodeContext {
+  #makeContext(backplane: Backplane, authenticator: Authenticator, authorizer: Authorizer): NodeContext {
     const { bus, cluster } = backplane;
     const { clock, config, log } = this.#options;
     const { limits } = config;
@@ -333,6 +362,8 @@ class Node implements RunningServer {
       writes: this.#writes,
       authenticator,
       bindsClientIds: config.auth.clientIdsBelongToUsers,
+      authorizer,
+      denials: new Denials(this.counters.denied, clock, log),
       publisher,
       limits: {
         maximumPacketSize: limits.maxPacketBytes,

@@ -4,7 +4,7 @@
  */
 
 import type { QoS } from '../mqtt/packet.ts';
-import { isTopicFilter } from '../mqtt/topic.ts';
+import { firstLevel, isTopicFilter } from '../mqtt/topic.ts';
 
 export type AccessAction = 'publish' | 'subscribe' | 'all';
 
@@ -13,16 +13,16 @@ export interface AccessRule {
   readonly action: AccessAction;
   /** A topic filter; `%c` stands for the client id and `%u` for the user name, each as part of one level or all of it. */
   readonly filter: string;
-  /** What is above it does not fit the rule. */
+  /** Of an allowing rule: what is above it does not fit. 2 for one that denies. */
   readonly maximumQos: QoS;
-  /** False: retained messages do not fit the rule. */
+  /** Of an allowing rule: false = messages to be retained do not fit. True for one that denies. */
   readonly retain: boolean;
 }
 
 /** Rules that cannot be read; the message says which and why. */
 export class AccessRuleError extends Error {
-  constructor(what: string) {
-    super(what);
+  constructor(what: string, options?: ErrorOptions) {
+    super(what, options);
     this.name = 'AccessRuleError';
   }
 }
@@ -32,7 +32,7 @@ const members: ReadonlySet<string> = new Set(['allow', 'deny', 'filter', 'qos', 
 
 /**
  * Rules as JSON or YAML have them: `[{ "allow": "publish", "filter": "devices/%c/#", "qos": 1, "retain": false }, { "deny": "all", "filter": "#" }]`.
- * `qos` is 2 and `retain` true where they are left out.
+ * `qos` is 2 and `retain` true where they are left out; a rule that denies has neither: they would make it deny less than it seems to.
  * @throws AccessRuleError
  */
 export function readRules(value: unknown): readonly AccessRule[] {
@@ -51,6 +51,10 @@ function readRule(rule: unknown, name: string): AccessRule {
   if (action !== 'publish' && action !== 'subscribe' && action !== 'all')
     throw new AccessRuleError(`${name}: the action is none of publish, subscribe, all`);
   if (typeof filter !== 'string' || !isTopicFilter(filter)) throw new AccessRuleError(`${name} has no topic filter`);
+  if (['$share', '$g'].includes(firstLevel(filter)))
+    throw new AccessRuleError(`${name} names a group: rules are about the filter inside it`);
+  if (deny !== undefined && ('qos' in rule || 'retain' in rule))
+    throw new AccessRuleError(`${name} denies, and takes neither qos nor retain`);
   if (qos !== 0 && qos !== 1 && qos !== 2) throw new AccessRuleError(`${name}: qos is none of 0, 1, 2`);
   if (typeof retain !== 'boolean') throw new AccessRuleError(`${name}: retain is neither true nor false`);
   return { isAllowed: allow !== undefined, action, filter, maximumQos: qos, retain };

@@ -5,6 +5,7 @@ import type {
   AuthenticationCounters,
   AuthenticationName,
   Counters,
+  DenialCounters,
   DropCounters,
   LimitCounters,
 } from '../counters.ts';
@@ -86,12 +87,13 @@ const counterHelp = {
   addressesJailed: ['supermq_addresses_jailed_total', 'Addresses that were jailed'],
   clientsJailed: ['supermq_clients_jailed_total', 'Client ids that were jailed at an address'],
 } as const satisfies Record<
-  Exclude<keyof Counters, 'dropped' | 'limited' | 'arrivalsFailed' | 'authentications'>,
+  Exclude<keyof Counters, 'dropped' | 'limited' | 'arrivalsFailed' | 'authentications' | 'denied'>,
   readonly [string, string]
 >;
 
 const dropCauses = {
   forbiddenTopic: 'forbidden_topic',
+  notAuthorized: 'not_authorized',
   payloadInvalid: 'payload_invalid',
   busDisconnected: 'bus_disconnected',
   tooLargeForBus: 'too_large_for_bus',
@@ -125,6 +127,7 @@ export function makeMetrics(counters: Counters, gauges: Gauges): Registry {
   addLimits(registry, counters.limited);
   addArrivalFailures(registry, counters.arrivalsFailed);
   addAuthentications(registry, counters.authentications);
+  addDenials(registry, counters.denied);
   addGauge(registry, 'supermq_clients_connected', 'Clients connected to this node', gauges.connectedClients);
   addGauge(registry, 'supermq_connections_open', 'Open network connections', gauges.openConnections);
   addGauge(registry, 'supermq_subscriptions', 'Subscriptions of the clients of this node', gauges.subscriptions);
@@ -214,6 +217,19 @@ function addAuthentications(registry: Registry, authentications: Counters['authe
         [AuthenticationName, AuthenticationCounters]
       >)
         for (const [result, count] of Object.entries(counts)) this.inc({ authenticator, result }, count);
+    },
+  });
+}
+
+function addDenials(registry: Registry, denied: DenialCounters): void {
+  new Counter({
+    name: 'supermq_acl_denied_total',
+    help: 'What the rules of access have denied, by action',
+    labelNames: ['action'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [action, count] of Object.entries(denied)) this.inc({ action }, count);
     },
   });
 }

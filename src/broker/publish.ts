@@ -105,10 +105,10 @@ export class Publisher {
     this.#bus.publish(route, payload, { properties, retain, origin, isStored: true });
   }
 
-  /** Counts a message whose topic has no route. */
-  drop(): void {
+  /** Counts a message that has no route, or none for its client. */
+  drop(cause: 'forbiddenTopic' | 'notAuthorized'): void {
     this.#counters.messagesReceived++;
-    this.#counters.dropped.forbiddenTopic++;
+    this.#counters.dropped[cause]++;
   }
 }
 

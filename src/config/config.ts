@@ -31,6 +31,7 @@ export interface Config {
     readonly clientCertificate: 'required' | 'optional';
   };
   readonly auth: AuthConfig;
+  readonly acl: { readonly file: string; readonly noMatch: 'auto' | 'allow' | 'deny' };
   readonly http: { readonly host: string; readonly port: number };
   readonly nats: {
     readonly servers: readonly string[];

@@ -103,13 +103,14 @@ function natsConflicts({ nats }: Config): string[] {
   return problems;
 }
 
-function fileConflicts({ auth, nats, tls }: Config): string[] {
+function fileConflicts({ acl, auth, nats, tls }: Config): string[] {
   const files = {
     'tls.cert': tls.cert,
     'tls.key': tls.key,
     'tls.ca': tls.ca,
     'tls.crl': tls.crl,
     ...authFiles(auth),
+    'acl.file': acl.file,
     'nats.nkeySeedFile': nats.nkeySeedFile,
     'nats.credsFile': nats.credsFile,
     'nats.tls.ca': nats.tls.ca,

@@ -2,6 +2,7 @@
  * Every option of the server: key, environment variable, default, what is allowed, and what it means. The table in
  * docs/configuration.md, config/default.yaml and `--help` are made from this list; convict gets it as its schema.
  */
+import { acl } from './options/acl.ts';
 import { auth } from './options/auth.ts';
 import { capabilities } from './options/capabilities.ts';
 import { limits } from './options/limits.ts';
@@ -18,6 +19,7 @@ export const schema: readonly Option[] = [
   ...capabilities,
   ...tlsAndHttp,
   ...auth,
+  ...acl,
   ...nats,
   ...groups,
   ...limits,

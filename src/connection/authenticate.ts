@@ -8,6 +8,7 @@ import type { Identity } from '../auth/identity.ts';
 import { encodeAuth } from '../mqtt/codec.ts';
 import type { AuthPacket } from '../mqtt/packet.ts';
 import { AuthReason, type AuthReasonCode, MqttError, protocolError, Reason } from '../mqtt/reason.ts';
+import { renewAccess } from './access-review.ts';
 import type { Connection } from './connection.ts';
 
 /** More than any method needs; a client cannot keep one going for ever. */
@@ -78,6 +79,7 @@ export class Authentication {
       if (identity.username !== this.#identity?.username)
         throw new MqttError(Reason.notAuthorized, 're-authentication as somebody else');
       this.#connection.identity = identity;
+      renewAccess(this.#connection);
       this.#send(AuthReason.success, finalData);
     });
   }

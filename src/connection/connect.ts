@@ -4,6 +4,7 @@
  * method has proved who it is before the first of these (authenticate.ts).
  */
 import { randomUUID } from 'node:crypto';
+import { publishBit } from '../access/compiled-rule.ts';
 import type { Claim, Claimed, StoredSession } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import { UnsupportedVersionError } from '../mqtt/connect.ts';
@@ -11,7 +12,8 @@ import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
 import { MqttError, Reason, RedirectError } from '../mqtt/reason.ts';
 import type { OpenedSession, OpenRequest } from '../session/opening.ts';
 import type { Session } from '../session/session.ts';
-import { acceptWill } from '../session/will.ts';
+import { acceptWill, type Will } from '../session/will.ts';
+import { permittedOnResume, reviewConnection } from './access-review.ts';
 import { announced, responseInformationFor } from './capabilities.ts';
 import type { Connection } from './connection.ts';
 
@@ -28,8 +30,10 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   checkFlapping(connection, clientId);
   checkWillSize(connection, packet);
   checkConnackFits(connection, packet, clientId);
+  const { groups, rules, username } = connection.identity;
+  connection.access = node.authorizer.accessOf({ clientId, username, groups, rules });
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
-  if (will !== undefined) node.sessions?.wills.check(will);
+  if (will !== undefined) checkWill(connection, will);
   const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
   const { user } = connection;
   const claimed = await node.cluster.claim({ clientId, user, yielded: () => connection.takenOver(), look });
@@ -74,6 +78,16 @@ function countUser(connection: Connection, claim: Claim): void {
   claim.release();
   node.counters.limited.maxConnectionsPerUser++;
   throw new MqttError(Reason.quotaExceeded, 'quota: no more connections of this user');
+}
+
+/** A will is a message that the client publishes later: checked when it is registered. @throws MqttError 0x87, or for the store's reasons */
+function checkWill(connection: Connection, will: Will): void {
+  const bit = publishBit(will.qos, will.extras?.retain === true);
+  if (connection.access?.mayPublish(will.route.name, bit) === false) {
+    connection.denied('will', will.route.name);
+    throw new MqttError(Reason.notAuthorized, 'not authorized to publish the will');
+  }
+  connection.node.sessions?.wills.check(will);
 }
 
 /** The client id is ours: its session, then CONNACK. What was opened is given back when the connection does not live to see it. */
@@ -140,6 +154,8 @@ function finishConnect(connection: Connection, packet: ConnectPacket, { claim, c
   const { receiveMaximum, sessionExpirySeconds: requestedExpirySeconds, version } = packet;
   const client = { id: clientId, version, requestedExpirySeconds, receiveMaximum, claim };
   connection.connected(client, keepAliveSeconds, session);
+  // The rules have changed while the session was opened.
+  if (connection.access?.isReviewDue === true) reviewConnection(connection);
   connection.debug('accepted', 'The client is connected', { version, keepAliveSeconds, sessionPresent });
 }
 
@@ -170,6 +186,7 @@ function openSession(
     outlet: connection.sender,
     fenced: () => connection.fenced(),
     retainedRead: (text) => connection.subscriptions.note(text, undefined),
+    ...(connection.access === undefined ? {} : { permitted: (text) => permittedOnResume(connection, text) }),
     isGone: () => connection.isClosed,
   };
   return connection.node.sessions?.open(request, found);

@@ -4,10 +4,12 @@
  */
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
+import type { ClientAccess } from '../access/client-access.ts';
 import { anonymous, type Identity } from '../auth/identity.ts';
 import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
 import type { Claim } from '../broker/ports.ts';
 import type { CancelTimer } from '../clock.ts';
+import type { DenialCounters } from '../counters.ts';
 import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
@@ -65,6 +67,8 @@ export class Connection implements TransportEvents, Publishing {
   countedUser = '';
   /** Who the client has proved to be. */
   identity: Identity = anonymous;
+  /** What rules let the client do; undefined = everything. Set when the client id is known. */
+  access: ClientAccess | undefined;
   /** Of a client that has named an authentication method in CONNECT. */
   authentication: Authentication | undefined;
   will: Will | undefined;
@@ -105,6 +109,11 @@ export class Connection implements TransportEvents, Publishing {
 
   get isClosed(): boolean {
     return this.#state === 'closed';
+  }
+
+  /** Undefined where nothing was ever subscribed. */
+  get subscriptionsIfMade(): ClientSubscriptions | undefined {
+    return this.#subscriptions;
   }
 
   /** Made when first used: many clients only publish. */
@@ -171,6 +180,13 @@ export class Connection implements TransportEvents, Publishing {
   /** A line at level debug, which costs nothing while that level is off. */
   debug(event: string, text: string, fields?: object): void {
     if (this.node.log.isLevelEnabled('debug')) this.log.debug({ event: `connection.${event}`, ...fields }, text);
+  }
+
+  /** Rules have denied something to the client; `topic` is a topic or a filter. */
+  denied(action: keyof DenialCounters, topic: string): void {
+    const { denials } = this.node;
+    denials.count(action, this.client?.id);
+    this.debug('denied', 'The rules deny it', { action, topic });
   }
 
   data(chunk: Buffer): void {
@@ -341,6 +357,13 @@ export class Connection implements TransportEvents, Publishing {
     if (this.#state !== 'closed') this.#closeWith(refusal.reason, refusal);
   }
 
+  /** The client may not have any more what it has. `publishesWill`: false for a will that it may not have either. */
+  revoke(publishesWill: boolean): void {
+    if (this.#state === 'closed') return;
+    const refusal = new MqttError(Reason.notAuthorized, 'not authorized any more: the rules have changed');
+    this.#closeWith(refusal.reason, refusal, publishesWill);
+  }
+
   /** DISCONNECT has a Session Expiry Interval of its own. MQTT5 section 3.14.2.2.2 */
   changeExpiry(seconds: number): void {
     if (this.#session !== undefined)
@@ -401,13 +424,13 @@ export class Connection implements TransportEvents, Publishing {
     this.transport.destroy();
   }
 
-  #closeWith(reason: ReasonCode, error: MqttError | undefined): void {
+  #closeWith(reason: ReasonCode, error: MqttError | undefined, publishesWill = true): void {
     const isConnected = this.#state === 'connected';
     // Before a successful CONNACK there is no DISCONNECT, and never one for MQTT 3.x. [MQTT5 3.14.0-1]
     const hasDisconnect = isConnected && this.client?.version === 5;
     const lastPacket = hasDisconnect ? this.#encodeDisconnect(reason, error) : undefined;
     if (!isConnected && error !== undefined) refuseConnect(this, error);
-    this.#finish(lastPacket, true);
+    this.#finish(lastPacket, publishesWill);
     this.transport.end();
   }
 

@@ -42,6 +42,11 @@ export class Connections {
     return this.#connectedCount;
   }
 
+  /** All of them, as they are now. */
+  snapshot(): Connection[] {
+    return [...this.#all];
+  }
+
   add(connection: Connection): void {
     this.#all.add(connection);
   }

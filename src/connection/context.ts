@@ -1,5 +1,6 @@
 /** What a connection needs of its node, made once by server.ts and shared by all connections. */
 import type { Logger } from 'pino';
+import type { Authorizer } from '../access/authorizer.ts';
 import type { NodeAdmission } from '../admission/admission.ts';
 import type { Authenticator } from '../auth/authenticator.ts';
 import type { Bus, Cluster } from '../broker/ports.ts';
@@ -10,6 +11,7 @@ import type { Counters } from '../counters.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Connections } from './connections.ts';
+import type { Denials } from './denials.ts';
 import type { IntakeBudget } from './intake-budget.ts';
 import type { WriteBatch } from './write-batch.ts';
 
@@ -56,6 +58,8 @@ export interface NodeContext {
   readonly authenticator: Authenticator;
   /** A client id belongs to the user that has it. */
   readonly bindsClientIds: boolean;
+  readonly authorizer: Authorizer;
+  readonly denials: Denials;
   readonly publisher: Publisher;
   readonly subscriptions: Subscriptions;
   readonly connections: Connections;

@@ -12,8 +12,8 @@ import type { InboundPacket } from '../session/inbound.ts';
 import type { Connection } from './connection.ts';
 import { PauseReason } from './pause-reason.ts';
 
-/** Why a message is not stored: clients may not publish there, or it is not the UTF-8 that it says it is. */
-export type Refusal = 'forbidden' | 'payloadInvalid';
+/** Why a message is not stored: no client may publish there, this one may not, or it is not the UTF-8 that it says it is. */
+export type Refusal = 'forbidden' | 'denied' | 'payloadInvalid';
 
 /** A PUBLISH of QoS 1 or 2; payload and properties are copies. */
 export interface IncomingPublish {
@@ -38,6 +38,7 @@ type Answer = LogOutcome | Refusal | 'idInUse';
 const texts: Readonly<Record<Answer, string | undefined>> = {
   stored: undefined,
   forbidden: 'not authorized: topic is reserved',
+  denied: 'not authorized',
   payloadInvalid: reasonText(Reason.payloadFormatInvalid),
   idInUse: reasonText(Reason.packetIdentifierInUse),
   full: 'quota: the log of messages is full',
@@ -186,6 +187,7 @@ export class Intake {
   #answerAtOnce(packetId: number, qos: 1 | 2, answer: Answer): void {
     const { dropped } = this.#connection.node.counters;
     if (answer === 'forbidden') dropped.forbiddenTopic++;
+    else if (answer === 'denied') dropped.notAuthorized++;
     else if (answer === 'payloadInvalid') dropped.payloadInvalid++;
     this.#waiting.push({ packetId, qos, answer, heldBytes: 0 });
     if (this.#waiting.length - this.#answered >= this.#maximum) this.#pause();
@@ -280,6 +282,7 @@ export class Intake {
     switch (answer) {
       case 'stored':
         return Reason.success;
+      case 'denied':
       case 'forbidden': // 3.x gets the answer that it would have got [MQTT311 3.3.5-2]
         return this.#isVersion5 ? Reason.notAuthorized : Reason.success;
       case 'payloadInvalid':

@@ -18,6 +18,11 @@ const DUP = 0x08;
 
 /** A topic that clients may not publish to, as an alias can name it. */
 const forbidden = Symbol('forbidden topic');
+/** QoS and RETAIN, as `publishBit` has them. */
+const QOS_AND_RETAIN = 0x07;
+
+/** Where a message goes, or why it goes nowhere: its topic is behind the walls, or not for this client. */
+type Place = Route | 'forbidden' | 'denied';
 
 export class Receiver {
   readonly #connection: Connection;
@@ -46,22 +51,22 @@ export class Receiver {
     if ((header & 0x0e) !== 0) return this.#publishAcknowledged(framer, topicEnd);
     if (this.#isVersion5 && (topicEnd === end || buffer[topicEnd] !== 0))
       return this.#publishWithProperties(framer, topicEnd);
-    const route = this.#routeOf(buffer, bodyStart, topicEnd);
+    const place = this.#permitted(this.#routeOf(buffer, bodyStart, topicEnd), header);
     const payload = buffer.subarray(this.#isVersion5 ? topicEnd + 1 : topicEnd, end);
-    if ((header & RETAIN) !== 0) return this.#retain(route, payload, noPublishProperties);
-    this.#accept(route, payload, this.#extras(noPublishProperties.forward, header));
+    if ((header & RETAIN) !== 0) return this.#retain(place, payload, noPublishProperties);
+    this.#accept(place, payload, this.#extras(noPublishProperties.forward, header));
   }
 
   #publishWithProperties(framer: Framer, topicEnd: number): void {
     const { buffer, bodyStart, end, header } = framer;
     const reader = new Reader(buffer, topicEnd, end);
     const properties = scanProperties(reader);
-    const route = this.#resolveAlias(properties.topicAlias, buffer, bodyStart, topicEnd);
+    const place = this.#permitted(this.#resolveAlias(properties.topicAlias, buffer, bodyStart, topicEnd), header);
     const payload = buffer.subarray(reader.position, end);
     if (properties.payloadFormatIsUtf8 && !this.#isSound(payload))
       throw new MqttError(Reason.payloadFormatInvalid, 'the payload is not UTF-8'); // [MQTT5 §3.3.2.3.2]
-    if ((header & RETAIN) !== 0) return this.#retain(route, payload, properties);
-    this.#accept(route, payload, this.#extras(properties.forward, header));
+    if ((header & RETAIN) !== 0) return this.#retain(place, payload, properties);
+    this.#accept(place, payload, this.#extras(properties.forward, header));
   }
 
   /** QoS 1 and 2. What is kept of the packet is copied. */
@@ -79,15 +84,25 @@ export class Receiver {
     const extras = { properties: forward, retain: (header & RETAIN) !== 0, origin: this.#connection.origin };
     const payload = Buffer.from(buffer.subarray(reader.position, end));
     const isSound = !properties.payloadFormatIsUtf8 || this.#isSound(payload);
-    const place = isSound ? (route ?? 'forbidden') : 'payloadInvalid';
+    const place = isSound ? this.#permitted(route, header) : 'payloadInvalid';
     this.#connection.intake.take({ packetId, qos, route: place, payload, extras, expirySeconds });
   }
 
-  #accept(route: Route | undefined, payload: Uint8Array, extras: Extras | undefined): void {
+  /** What the rules say of a message to this route; asked for every message, as topics by an alias are too. */
+  #permitted(route: Route | undefined, header: number): Place {
+    if (route === undefined) return 'forbidden';
+    const { access } = this.#connection;
+    if (access === undefined || access.mayPublish(route.name, header & QOS_AND_RETAIN)) return route;
+    this.#connection.denied('publish', route.name);
+    return 'denied';
+  }
+
+  #accept(place: Place, payload: Uint8Array, extras: Extras | undefined): void {
     const { node } = this.#connection;
-    if (route === undefined) return node.publisher.drop();
-    if (this.#connection.retainingIfMade?.follow(route, payload, extras) === true) return;
-    if (!node.publisher.publish(route, payload, extras)) node.connections.pause(this.#connection);
+    if (place === 'forbidden') return node.publisher.drop('forbiddenTopic');
+    if (place === 'denied') return node.publisher.drop('notAuthorized');
+    if (this.#connection.retainingIfMade?.follow(place, payload, extras) === true) return;
+    if (!node.publisher.publish(place, payload, extras)) node.connections.pause(this.#connection);
   }
 
   /** Whether a payload that says that it is UTF-8 is, as far as this server looks at all. */
@@ -96,12 +111,12 @@ export class Receiver {
   }
 
   /** QoS 0 with RETAIN; where nothing is retained it is an ordinary message (of MQTT 3.x: CONNACK has no word for it). */
-  #retain(route: Route | undefined, payload: Uint8Array, { forward, messageExpirySeconds }: PublishProperties): void {
+  #retain(place: Place, payload: Uint8Array, { forward, messageExpirySeconds }: PublishProperties): void {
     const { node, origin, retaining } = this.#connection;
-    if (!node.capabilities.retainAvailable || route === undefined)
-      return this.#accept(route, payload, this.#extras(forward, RETAIN));
+    if (!node.capabilities.retainAvailable || typeof place === 'string')
+      return this.#accept(place, payload, this.#extras(forward, RETAIN));
     const extras = { properties: Buffer.from(forward), retain: true, origin };
-    retaining.take({ route, payload: Buffer.from(payload), extras, expirySeconds: messageExpirySeconds });
+    retaining.take({ route: place, payload: Buffer.from(payload), extras, expirySeconds: messageExpirySeconds });
   }
 
   /** What travels beside topic and payload; mostly nothing. */

@@ -161,6 +161,11 @@ function grant(
   if (missing !== undefined) return refuse(missing);
   if (!isSubscribeAllowed(filter, node.ownInbox))
     return refuse(Reason.notAuthorized, 'not authorized: topic is reserved');
+  const permittedQos = connection.access === undefined ? HIGHEST_GRANTED : connection.access.subscribeQos(filter);
+  if (permittedQos === undefined) {
+    connection.denied('subscribe', request.filter);
+    return refuse(Reason.notAuthorized, 'not authorized');
+  }
   if (!node.bus.carries(filter)) return refuse(Reason.quotaExceeded, 'quota: topic filter is too long');
   const { limited } = node.counters;
   const excess = topicExcess(filter, node.limits);
@@ -182,7 +187,7 @@ function grant(
   }
   // Without a log of groups, members get stored messages as copies on the bus.
   const maximumQos = group !== undefined && groups === undefined ? 0 : node.capabilities.maximumQos; // [MQTT5 3.2.2-10]
-  const qos = Math.min(request.qos, maximumQos) as QoS; // both are 0, 1 or 2
+  const qos = Math.min(request.qos, maximumQos, permittedQos) as QoS; // both are 0, 1 or 2
   if (noLocal) subscriber.origin = connection.origin;
   if (!remember(connection, request, parsed, { identifier, qos }))
     return refuse(Reason.quotaExceeded, 'quota: the session is too large');

@@ -116,7 +116,8 @@ export function filtersOverlap(a: string, b: string): boolean {
   return levelsOverlap(a.split('/'), b.split('/'));
 }
 
-function levelsOverlap(a: readonly string[], b: readonly string[]): boolean {
+/** The same for filters taken apart, without a look at `$` in front; `+` and `/#` overlap here. */
+export function levelsOverlap(a: readonly string[], b: readonly string[]): boolean {
   for (let i = 0; ; i++) {
     const [levelA, levelB] = [a[i], b[i]];
     if (levelA === '#' || levelB === '#') return true;

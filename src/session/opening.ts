@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { MessageLog, NodeLease, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
-import type { ProtocolVersion } from '../mqtt/packet.ts';
+import type { ProtocolVersion, QoS } from '../mqtt/packet.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
 import { fitRecord, stateFor } from './fit-record.ts';
 import type { Outlet } from './outlet.ts';
@@ -33,6 +33,8 @@ export interface OpenRequest {
   readonly outlet: Outlet;
   /** Another node has the session now. */
   readonly fenced: () => void;
+  /** The highest QoS at which the client may have a subscription that is stored; undefined = not any more. Absent: nothing has changed. */
+  readonly permitted?: (text: string) => QoS | undefined;
   /** A subscription has all its retained messages. */
   readonly retainedRead: (text: string) => void;
   /** The connection has ended meanwhile: its session is no longer its own to open. */
@@ -146,7 +148,7 @@ export class Opening {
     const state = await stateFor(log, previous);
     const uid = previous?.uid ?? newUid();
     const session = make(request, { uid, epoch: (found?.epoch ?? 0) + 1, logIdentity: state.identity });
-    if (previous !== undefined) session.restore(fitRecord(previous, state, counters));
+    if (previous !== undefined) session.restore(fitRecord(withPermitted(previous, request), state, counters));
     session.wills = this.#willOwners(request, found);
     return session;
   }
@@ -191,6 +193,18 @@ function look({ cleanStart, isGone, user }: OpenRequest, { record, revision }: S
   // One without expiry has ended with its connection, and was left by a node that died.
   const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
   return { revision, found, previous };
+}
+
+/** Subscriptions that the client may not have any more are gone before anything is done for them. */
+function withPermitted(record: SessionRecord, { permitted }: OpenRequest): SessionRecord {
+  if (permitted === undefined) return record;
+  const subscriptions = record.subscriptions.flatMap((subscription) => {
+    const qos = permitted(subscription.text);
+    if (qos === undefined) return [];
+    const { options } = subscription;
+    return [options.qos <= qos ? subscription : { ...subscription, options: { ...options, qos } }];
+  });
+  return { ...record, subscriptions };
 }
 
 export function newUid(): string {

@@ -1,4 +1,5 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
+import { noAuthorizer } from '../../src/access/authorizer.ts';
 import { NodeAdmission } from '../../src/admission/admission.ts';
 import { type Authenticator, noAuthenticator } from '../../src/auth/authenticator.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
@@ -10,6 +11,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
+import { Denials } from '../../src/connection/denials.ts';
 import { IntakeBudget } from '../../src/connection/intake-budget.ts';
 import { WriteBatch } from '../../src/connection/write-batch.ts';
 import { type Counters, makeCounters } from '../../src/counters.ts';
@@ -141,6 +143,8 @@ export async function startWiredNode({
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
     authenticator,
     bindsClientIds: true,
+    authorizer: noAuthorizer,
+    denials: new Denials(counters.denied, clock, makeLog('silent', 'wired')),
     publisher,
     limits: {
       maximumPacketSize: 1024 * 1024,
