@@ -19,6 +19,7 @@ import { startNode, type TestNode } from '../support/node.ts';
 import { freePort } from '../support/ports.ts';
 import { binaryHeader, binaryHeaderOf } from '../support/proxy-header.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
+import { upgradeRequest } from '../support/upgrade-request.ts';
 import { endsWithParent } from '../support/with-parent.ts';
 
 const authority = new Authority();
@@ -26,9 +27,6 @@ const server = authority.issue('server');
 after(() => authority.remove());
 
 const connectBytes = mqttPacket.generate(connectPacket({ clientId: 'proxied' }));
-const upgrade = Buffer.from(
-  'GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n',
-);
 const LINE = Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.2 55556 1883\r\n');
 const BINARY = binaryHeaderOf('192.0.2.1', 55_556);
 
@@ -114,7 +112,7 @@ describe('a trusted balancer', () => {
     });
 
     test(`version ${version} before an upgrade to WebSocket, cut at every byte`, async () => {
-      const stream = Buffer.concat([header, upgrade]);
+      const stream = Buffer.concat([header, upgradeRequest]);
       for (let cut = 1; cut < stream.length; cut += cut < header.length + 2 ? 1 : 17) {
         const socket = await open(node.ws);
         const answer = once(socket, 'data');
@@ -154,7 +152,12 @@ describe('a trusted balancer', () => {
 
   test('anything else than a header is closed without an answer, on every listener', async () => {
     for (const listener of ['tcp', 'ws', 'tls', 'wss'] as const) {
-      for (const bytes of [connectBytes, upgrade, Buffer.from('16030100', 'hex'), Buffer.from('PROXY TCP4 x\r\n')]) {
+      for (const bytes of [
+        connectBytes,
+        upgradeRequest,
+        Buffer.from('16030100', 'hex'),
+        Buffer.from('PROXY TCP4 x\r\n'),
+      ]) {
         const failed = node.counters.arrivalsFailed.proxyHeader;
         const socket = await open(node.ports[listener]);
         socket.write(bytes);

@@ -11,6 +11,7 @@ import { startNode, type TestNode } from '../support/node.ts';
 import { freePort } from '../support/ports.ts';
 import { binaryHeaderOf } from '../support/proxy-header.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
+import { upgradeRequest } from '../support/upgrade-request.ts';
 
 const TIMEOUT_SECONDS = 2;
 /** The sweeps look every half second; the rest is for a machine that is busy. */
@@ -23,10 +24,6 @@ after(() => authority.remove());
 /** Long enough to still be coming at the end. */
 const connectBytes = mqttPacket.generate(connectPacket({ clientId: 's'.repeat(500) }));
 const header = binaryHeaderOf('192.0.2.1', 5_000);
-const upgrade = Buffer.from(
-  'GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n',
-);
-
 /** Both of the ordinary kind and behind a trusted balancer. */
 const nodes: Record<'direct' | 'balanced', TestNode> = {} as never;
 
@@ -89,7 +86,7 @@ describe('slow peers', { concurrency: true }, () => {
   const slow: ReadonlyArray<[title: string, listener: ListenerName, bytes: () => Buffer | Promise<Buffer>]> = [
     ['CONNECT', 'tcp', () => connectBytes],
     ['a TLS handshake', 'tls', clientHello],
-    ['a WebSocket upgrade', 'ws', () => upgrade],
+    ['a WebSocket upgrade', 'ws', () => upgradeRequest],
     ['a TLS handshake before a WebSocket upgrade', 'wss', clientHello],
   ];
   for (const [title, listener, bytes] of slow) {
@@ -137,7 +134,7 @@ describe('slow peers', { concurrency: true }, () => {
     const since = performance.now();
     const socket = await open('direct', 'ws');
     await new Promise((resolve) => setTimeout(resolve, TIMEOUT_SECONDS * 600));
-    socket.write(upgrade);
+    socket.write(upgradeRequest);
     assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 101 /);
     // The first frame never ends.
     const frame = Buffer.concat([Buffer.from([0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4]), Buffer.alloc(256)]);
@@ -169,7 +166,7 @@ test('of more sockets on their way than limits.maxArrivals the oldest are closed
     if (socket?.closed === false) await once(socket, 'close');
   }
   const [third] = others;
-  third?.write(upgrade);
+  third?.write(upgradeRequest);
   assert.match(String((await once(third ?? assert.fail(), 'data'))[0]), /^HTTP\/1\.1 101 /);
   const plain = await RawClient.connect(node.tcp);
   await plain.end();
