@@ -5,7 +5,7 @@ import type { Backplane, BusEvents, LogEvents } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { NatsBus } from './bus.ts';
-import { connectNats, type NatsSettings, watchConnection } from './client.ts';
+import { connectNats, type NatsSettings, type Refusal, watchConnection } from './client.ts';
 import { NatsCluster } from './cluster.ts';
 import { NatsGroupLog } from './group-log.ts';
 import { Requests } from './jetstream.ts';
@@ -51,7 +51,11 @@ export interface NatsBackplaneOptions extends StorageSettings {
 export async function connectNatsBackplane(options: NatsBackplaneOptions): Promise<Backplane> {
   const { clock, counters, events, incarnation, log, nodeId, settings, signal } = options;
   const subjects = new SubjectMap(options.topicPrefix, settings.inboxPrefix);
-  const refused = (): void => void counters.busRefused++;
+  let publishRefused: (subject: string) => void = () => {};
+  const refused = ({ isPublish, subject }: Refusal): void => {
+    counters.busRefused++;
+    if (isPublish) publishRefused(subject);
+  };
   const connection = await connectNats(settings, nodeId, { noEcho: false, log, signal, refused });
   const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused });
   const bus = new NatsBus({
@@ -63,6 +67,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
   });
   const cluster = new NatsCluster({ connection: control, incarnation, clock });
   const stores = options.jetstream ? await openStores(options, { feed: connection, control, subjects }) : undefined;
+  publishRefused = (subject) => stores?.log.publishRefused(subject);
   let isClosing = false;
   const closed = (cause: Error | undefined): void => {
     if (!isClosing) options.failed(cause ?? new Error('NATS connection closed'));

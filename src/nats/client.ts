@@ -30,6 +30,12 @@ export interface NatsSettings {
   readonly pingIntervalSeconds: number;
 }
 
+/** A request that NATS did not carry out; `subject` is empty where it says none. */
+export interface Refusal {
+  readonly isPublish: boolean;
+  readonly subject: string;
+}
+
 /** What the rest of the node wants to know of a connection. */
 export interface ConnectionWatcher {
   disconnected(): void;
@@ -62,7 +68,7 @@ export class ServerTooOldError extends Error {
 export async function connectNats(
   settings: NatsSettings,
   name: string,
-  options: { noEcho: boolean; log: Logger; signal: AbortSignal; refused?: () => void },
+  options: { noEcho: boolean; log: Logger; signal: AbortSignal; refused?: (refusal: Refusal) => void },
 ): Promise<NatsConnection> {
   const connectOptions = { ...connectionOptions(settings, name), noEcho: options.noEcho };
   let wait = settings.reconnectWaitMs;
@@ -112,18 +118,18 @@ export function withoutCredentials(servers: readonly string[]): string[] {
 }
 
 /** Said from the first request on; those that follow within a while are counted, since a client may be their cause. */
-function reportRefusals(connection: NatsConnection, log: Logger, refused: () => void = () => {}): void {
+function reportRefusals(connection: NatsConnection, log: Logger, refused: (refusal: Refusal) => void = () => {}): void {
   let quietUntil = 0;
   let unsaid = 0;
   const follow = async (): Promise<void> => {
     for await (const { data: code, permissionContext, type } of connection.status()) {
       if (type !== 'error') continue;
-      refused();
+      const { operation, subject = '' } = permissionContext ?? {};
+      refused({ isPublish: operation === 'publish', subject: unquoted(subject) });
       unsaid++;
       if (performance.now() < quietUntil) continue;
-      const { operation, subject } = permissionContext ?? {};
       log.error(
-        { event: 'nats.refused', code, operation, subject: subject?.slice(0, SHOWN_CHARACTERS), count: unsaid },
+        { event: 'nats.refused', code, operation, subject: subject.slice(0, SHOWN_CHARACTERS), count: unsaid },
         'NATS refused a request of this node',
       );
       unsaid = 0;
@@ -133,6 +139,15 @@ function reportRefusals(connection: NatsConnection, log: Logger, refused: () => 
   follow().catch((error: unknown) =>
     log.error({ event: 'nats.statusFailed', err: error }, 'NATS status can no longer be followed'),
   );
+}
+
+/** The server writes it as a quoted string of Go, which is one of JSON for all that a subject can contain but a few control characters. */
+function unquoted(subject: string): string {
+  try {
+    return String(JSON.parse(`"${subject}"`));
+  } catch {
+    return subject;
+  }
 }
 
 function whyNot(error: unknown, { tls }: NatsSettings): string {

@@ -123,6 +123,17 @@ export class LogPublisher {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
+  /** NATS does not let this node publish there: without this no answer would come, and what waits behind it would wait for ever. */
+  publishRefused(subject: string): void {
+    if (!subject.startsWith(LOG_PREFIX)) return;
+    const wanted = subject.slice(LOG_PREFIX.length);
+    for (const flight of this.#flights.values()) {
+      const { subject: own } = flight.message.route as NatsRoute; // routes come from NatsBus.route
+      // Each refused message is told, in their order.
+      if (flight.isOut && own === wanted) return this.#settle(flight, 'refused', 0);
+    }
+  }
+
   /** What was taken is neither sent again nor settled: other nodes answer for its clients now. */
   abandon(): void {
     this.#flights.clear();

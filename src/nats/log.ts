@@ -170,6 +170,11 @@ export class NatsLog implements MessageLog {
     this.#publisher.abandon();
   }
 
+  /** NATS does not let this node publish there. */
+  publishRefused(subject: string): void {
+    this.#publisher.publishRefused(subject);
+  }
+
   /** The control connection is lost: what is under way there goes again. */
   controlDisconnected(): void {
     this.#options.control.disconnected();

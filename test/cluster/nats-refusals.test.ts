@@ -7,6 +7,8 @@ import { EdgeProcess } from '../support/node.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 const MESSAGES = 500;
+/** Not authorized would be the client's fault; this is the server's. */
+const IMPLEMENTATION_SPECIFIC_ERROR = 0x83;
 
 test('NATS refusals - the first one is told at once, a flood by a line a second, each is counted, and the node serves on', async () => {
   const permissions =
@@ -32,6 +34,31 @@ test('NATS refusals - the first one is told at once, a flood by a line a second,
   assert.match(lines[0] ?? '', /"code":"PERMISSIONS_VIOLATION","operation":"publish","subject":"closed\.0","count":1/);
   assert.ok(lines.length <= seconds + 1, `${lines.length} lines in ${seconds} s`);
   await client.end();
+  assert.equal(await edge.stop(), 0);
+  await nats.stop();
+});
+
+test('NATS refusals - a message that the log may not get is refused to its client, and holds up nobody', async () => {
+  const permissions = 'permissions: { publish: { allow: ">", deny: "$SMQ.log.closed.>" } }';
+  const nats = await startNatsServer({
+    extraConfig: `authorization { users: [{ user: a, password: a, ${permissions} }] }`,
+  });
+  const edge = await EdgeProcess.start({
+    SUPERMQ_NATS_SERVERS: nats.url,
+    SUPERMQ_NATS_USER: 'a',
+    SUPERMQ_NATS_PASSWORD: 'a',
+  });
+  const [hostile, ordinary] = [
+    await RawClient.connect(edge.tcp, { version: 5 }),
+    await RawClient.connect(edge.tcp, { version: 5 }),
+  ];
+  for (const topic of ['closed/a', 'closed/"quoted" \\ é', 'closed/\ufeff日本', 'closed/\u0001'])
+    for (const qos of [1, 2] as const) {
+      const refused = hostile.publishAcknowledged(topic, 'x', qos);
+      assert.equal(await ordinary.publishAcknowledged('open', 'x', qos), 0);
+      assert.equal(await refused, IMPLEMENTATION_SPECIFIC_ERROR, topic);
+    }
+  for (const client of [hostile, ordinary]) await client.end();
   assert.equal(await edge.stop(), 0);
   await nats.stop();
 });
