@@ -24,8 +24,10 @@ const SURELY_SHORT = Math.min(MAX_SUBJECT_BYTES / MAX_BYTES_PER_CHARACTER, 2 * M
 const NEVER_IN_SUBJECT = /[*>+#\x00-\x20\x7f]/;
 const PREFIX = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
 
+const DOLLAR = 0x24;
 const DOT = 0x2e;
 const SLASH = 0x2f;
+const UNDERSCORE = 0x5f;
 /** Characters that become `/` and two digits: what would end a word of the protocol, and NATS's wildcards. */
 const HEX_ESCAPED = [...Array.from({ length: 0x20 }, (_, i) => i + 1), 0x2a, 0x3e, 0x7f];
 const hexEscapes = HEX_ESCAPED.map((code): [number, string] => [code, `/${hex(code)}`]);
@@ -52,6 +54,7 @@ export class SubjectMap {
   readonly #prefix: string;
   /** First tokens of inboxes: everybody's, and the node's own. */
   readonly #inboxes: readonly string[];
+  readonly #ownInitial: number;
 
   /**
    * `prefix`: NATS tokens of letters, digits, `-` and `_` that go before every subject; empty = none. `inboxPrefix`: those before the
@@ -62,6 +65,7 @@ export class SubjectMap {
     this.#prefix = prefix === '' ? '' : `${prefix}.`;
     const [own = DEFAULT_INBOX] = inboxPrefix.split('.');
     this.#inboxes = [...new Set([DEFAULT_INBOX, own])];
+    this.#ownInitial = own.charCodeAt(0);
   }
 
   /** Undefined above the caps; `topic` is a well-formed topic name. */
@@ -91,7 +95,10 @@ export class SubjectMap {
   /** Whether a subject is behind the walls: its first level starts with `$` or is that of inboxes. Cheap: asked for every message of a wildcard. */
   startsWithHidden(subject: string): boolean {
     const start = this.#prefix.length;
-    if (subject.charCodeAt(start) === 0x24) return true;
+    const initial = subject.charCodeAt(start);
+    if (initial === DOLLAR) return true;
+    // Nearly all subjects end here.
+    if (initial !== UNDERSCORE && initial !== this.#ownInitial) return false;
     for (const inbox of this.#inboxes) {
       const end = start + inbox.length;
       if (subject.startsWith(inbox, start) && (subject.length === end || subject.charCodeAt(end) === DOT)) return true;

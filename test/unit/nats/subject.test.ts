@@ -236,6 +236,10 @@ describe('subjects', () => {
     const own = new SubjectMap('', '_INBOX_edge.a');
     for (const subject of ['_INBOX_edge', '_INBOX_edge.a.1', '_INBOX_edge.b', '_INBOX.a', '$JS.API.INFO'])
       assert.equal(own.startsWithHidden(subject), true, subject);
+    const other = new SubjectMap('', 'answers');
+    for (const subject of ['answers', 'answers.1', '_INBOX.1', '$KV.x'])
+      assert.equal(other.startsWithHidden(subject), true);
+    for (const subject of ['answer.s', 'a', '_a']) assert.equal(other.startsWithHidden(subject), false);
     for (const subject of ['_INBOX_edges.a', '_INBOX_edg.a', 'a._INBOX_edge', 'a'])
       assert.equal(own.startsWithHidden(subject), false, subject);
   });
