@@ -128,6 +128,10 @@ export interface Counters {
   busRefused: number;
   /** Retained messages put in their place, removals included. */
   retainedStored: number;
+  /** Retained messages for which there was no room. */
+  retainedRefused: number;
+  /** CONNECTs refused because there was no room for another session. */
+  sessionsRefused: number;
   /** Retained messages sent to new subscriptions. */
   retainedDelivered: number;
   /** RETAIN flags of MQTT 3.x publishers on messages that were delivered but not retained. */
@@ -192,6 +196,8 @@ export function makeCounters(): Counters {
     busReconnects: 0,
     busRefused: 0,
     retainedStored: 0,
+    retainedRefused: 0,
+    sessionsRefused: 0,
     retainedDelivered: 0,
     retainIgnored: 0,
     logStored: 0,

@@ -248,9 +248,11 @@ class Node implements RunningServer {
         logMaxAgeSeconds: config.nats.log.maxAgeSeconds,
         groupRetentionSeconds: config.groups.retentionSeconds,
         maximumGroups: config.limits.maxGroups,
+        retained: config.nats.retained,
+        maximumSessions: config.nats.sessions.maxSessions,
       });
     }
-    const { jetstream, maxInFlightBytes, provision, topicPrefix, ...settings } = config.nats;
+    const { jetstream, maxInFlightBytes, provision, retained, sessions, topicPrefix, ...settings } = config.nats;
     return connectNatsBackplane({
       settings,
       topicPrefix,
@@ -258,6 +260,9 @@ class Node implements RunningServer {
       jetstream: jetstream === 'on',
       provision,
       ...storageSettings(config.nats),
+      retainedMaxMessages: retained.maxMessages,
+      retainedMaxBytes: retained.maxBytes,
+      sessionsMaximum: sessions.maxSessions,
       nodeId: config.node.id,
       incarnation: this.#incarnation,
       counters: this.counters,

@@ -65,6 +65,8 @@ const counterHelp = {
     'Requests of this node that the backplane refused: missing permissions, ended logins',
   ],
   retainedStored: ['supermq_retained_stored_total', 'Retained messages put in their place, removals included'],
+  retainedRefused: ['supermq_retained_refused_total', 'Retained messages that the store had no room for'],
+  sessionsRefused: ['supermq_sessions_refused_total', 'CONNECTs for whose session the store had no room'],
   retainedDelivered: ['supermq_retained_delivered_total', 'Retained messages sent to new subscriptions'],
   retainIgnored: ['supermq_retain_ignored_total', 'MQTT 3.x messages with RETAIN, delivered but not retained'],
   logStored: ['supermq_log_stored_total', 'Messages of QoS 1 and 2 stored for clients of this node'],

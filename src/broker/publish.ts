@@ -90,6 +90,7 @@ export class Publisher {
     const { expirySeconds, payload, qos } = message;
     this.#retained.put({ route, payload, qos, extras, expirySeconds, sequence }, (outcome) => {
       if (outcome === 'stored') this.#counters.retainedStored++;
+      else this.#counters.retainedRefused++;
       this.#publishCopy(message);
       done(outcome);
     });

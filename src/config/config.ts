@@ -47,6 +47,8 @@ export interface Config {
       readonly discard: 'new' | 'old';
       readonly duplicateWindowSeconds: number;
     };
+    readonly retained: { readonly maxMessages: number; readonly maxBytes: number };
+    readonly sessions: { readonly maxSessions: number };
     readonly user: string;
     readonly password: string;
     readonly token: string;

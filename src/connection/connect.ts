@@ -13,6 +13,7 @@ import { MqttError, Reason, RedirectError } from '../mqtt/reason.ts';
 import type { OpenedSession, OpenRequest } from '../session/opening.ts';
 import type { Session } from '../session/session.ts';
 import { acceptWill, type Will } from '../session/will.ts';
+import { StoreFullError } from '../store-full.ts';
 import { permittedOnResume, reviewConnection } from './access-review.ts';
 import { announced, responseInformationFor } from './capabilities.ts';
 import type { Connection } from './connection.ts';
@@ -110,6 +111,10 @@ async function accept(
     await giveBack(connection, opened);
     claim.release();
     if (isStored || cause instanceof MqttError) throw cause;
+    if (cause instanceof StoreFullError) {
+      connection.node.counters.sessionsRefused++;
+      throw new MqttError(Reason.quotaExceeded, `quota: ${cause.message}`, { cause });
+    }
     // The store does not answer: the client may try elsewhere, or later.
     throw new MqttError(Reason.serverUnavailable, 'the session or the will cannot be read or written', { cause });
   }

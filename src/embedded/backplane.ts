@@ -25,7 +25,12 @@ export interface EmbeddedBackplaneOptions {
   readonly logMaxAgeSeconds: number;
   readonly groupRetentionSeconds: number;
   readonly maximumGroups: number;
+  /** 0 = no limit but the memory that the store allows itself. */
+  readonly retained?: { readonly maxMessages: number; readonly maxBytes: number };
+  readonly maximumSessions?: number;
 }
+
+const unlimited = Number.POSITIVE_INFINITY;
 
 export function makeEmbeddedBackplane(options: EmbeddedBackplaneOptions): Backplane {
   const { clock, counters, events, maximumGroups } = options;
@@ -34,8 +39,13 @@ export function makeEmbeddedBackplane(options: EmbeddedBackplaneOptions): Backpl
   const close = async (): Promise<void> => void (await Promise.all([bus.close(), cluster.close()]));
   if (!options.stores) return { bus, cluster, close };
   const log = new EmbeddedLog({ maximumAgeSeconds: options.logMaxAgeSeconds, clock });
-  const sessions = new EmbeddedSessionStore({ clock });
-  const retained = new EmbeddedRetainedStore({ clock });
+  const sessions = new EmbeddedSessionStore({ clock, maximumSessions: options.maximumSessions || unlimited });
+  const { maxBytes = 0, maxMessages = 0 } = options.retained ?? {};
+  const retained = new EmbeddedRetainedStore({
+    clock,
+    maximumMessages: maxMessages || unlimited,
+    ...(maxBytes === 0 ? {} : { maximumBytes: maxBytes }),
+  });
   const wills = new EmbeddedWillStore();
   const groups = new EmbeddedGroupLog({ log, clock, retentionSeconds: options.groupRetentionSeconds, maximumGroups });
   const lease = eternalLease(options.incarnation);

@@ -24,6 +24,8 @@ const SCAN_MESSAGES = 4_096;
 export interface EmbeddedRetainedStoreOptions {
   /** Default 64 MiB. */
   readonly maximumBytes?: number;
+  /** Default: no limit. */
+  readonly maximumMessages?: number;
   readonly clock: Clock;
 }
 
@@ -31,15 +33,21 @@ export interface EmbeddedRetainedStoreOptions {
 export class EmbeddedRetainedStore implements RetainedStore {
   readonly #clock: Clock;
   readonly #maximumBytes: number;
+  readonly #maximumMessages: number;
   /** By topic, in the order of their positions. */
   readonly #messages = new Map<string, RetainedMessage>();
   #bytes = 0;
   #lastPosition = 0;
   #isClosed = false;
 
-  constructor({ clock, maximumBytes = DEFAULT_MAXIMUM_BYTES }: EmbeddedRetainedStoreOptions) {
+  constructor({
+    clock,
+    maximumBytes = DEFAULT_MAXIMUM_BYTES,
+    maximumMessages = Number.POSITIVE_INFINITY,
+  }: EmbeddedRetainedStoreOptions) {
     this.#clock = clock;
     this.#maximumBytes = maximumBytes;
+    this.#maximumMessages = maximumMessages;
   }
 
   put(message: RetainedPut, done: (outcome: LogOutcome) => void): void {
@@ -94,6 +102,8 @@ export class EmbeddedRetainedStore implements RetainedStore {
     };
     const bytes = this.#bytes - (previous === undefined ? 0 : bytesOf(previous)) + bytesOf(message);
     if (payload.length > 0 && bytes > this.#maximumBytes && !this.#makeRoom(bytesOf(message))) return 'full';
+    const isOneMore = payload.length > 0 && previous === undefined;
+    if (isOneMore && this.#messages.size >= this.#maximumMessages && !this.#makeRoom(0)) return 'full';
     this.#remove(previous);
     if (payload.length === 0) return 'stored';
     this.#messages.set(topic.name, message);
@@ -104,7 +114,7 @@ export class EmbeddedRetainedStore implements RetainedStore {
   /** What has expired and was never met goes. */
   #makeRoom(bytes: number): boolean {
     for (const message of this.#messages.values()) this.#live(message);
-    return this.#bytes + bytes <= this.#maximumBytes;
+    return this.#bytes + bytes <= this.#maximumBytes && this.#messages.size < this.#maximumMessages;
   }
 
   #remove(message: RetainedMessage | undefined): void {

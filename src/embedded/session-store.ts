@@ -4,6 +4,7 @@
  */
 import type { SessionPage, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
+import { StoreFullError } from '../store-full.ts';
 
 /** As much as nats-server's default max_payload lets through. */
 const MAXIMUM_BYTES = 1024 * 1024;
@@ -20,12 +21,21 @@ interface Entry {
 /** The session records of a node without NATS. */
 export class EmbeddedSessionStore implements SessionStore {
   readonly #clock: Clock;
+  readonly #maximumSessions: number;
   readonly #entries = new Map<string, Entry>();
   #lastRevision = 0;
   #savesUntilSweep = SAVES_PER_SWEEP;
 
-  constructor({ clock }: { readonly clock: Clock }) {
+  /** `maximumSessions`: default none. */
+  constructor({
+    clock,
+    maximumSessions = Number.POSITIVE_INFINITY,
+  }: {
+    readonly clock: Clock;
+    readonly maximumSessions?: number;
+  }) {
     this.#clock = clock;
+    this.#maximumSessions = maximumSessions;
   }
 
   /** Records held, those included that have ended and were not looked at since. */
@@ -48,6 +58,7 @@ export class EmbeddedSessionStore implements SessionStore {
   async save(clientId: string, record: Buffer, expected: number, ttlSeconds: number): Promise<number | undefined> {
     if (record.length > MAXIMUM_BYTES) throw new RangeError(`session record of ${record.length} bytes`);
     if (this.#revisionOf(clientId) !== expected) return undefined;
+    if (expected === 0 && !this.#hasRoom()) throw new StoreFullError('session');
     const revision = ++this.#lastRevision;
     const endsAt = ttlSeconds === 0 ? Number.POSITIVE_INFINITY : this.#clock.now() + ttlSeconds * 1_000;
     // A copy: the caller may write into its buffer again.
@@ -75,6 +86,11 @@ export class EmbeddedSessionStore implements SessionStore {
     if (entry === undefined || entry.endsAt > this.#clock.now()) return entry;
     this.#entries.delete(clientId);
     return undefined;
+  }
+
+  #hasRoom(): boolean {
+    if (this.#entries.size >= this.#maximumSessions) this.#sweep();
+    return this.#entries.size < this.#maximumSessions;
   }
 
   #sweep(): void {

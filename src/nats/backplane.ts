@@ -13,9 +13,10 @@ import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
 import { LogRecords } from './log-record.ts';
 import { provision, type StorageSettings } from './provision.ts';
-import { RETAINED_PREFIX } from './retained-page.ts';
+import { RETAINED_PREFIX, RETAINED_STREAM } from './retained-page.ts';
 import { NatsRetainedStore } from './retained-store.ts';
-import { NatsSessionStore } from './session-store.ts';
+import { NatsSessionStore, SESSION_STREAM } from './session-store.ts';
+import { StreamQuota } from './stream-quota.ts';
 import { SubjectMap } from './subject.ts';
 import { NatsWillStore } from './will-store.ts';
 
@@ -26,6 +27,10 @@ export interface NatsBackplaneOptions extends StorageSettings {
   /** Off: no log and no sessions. */
   readonly jetstream: boolean;
   readonly provision: 'auto' | 'check';
+  /** Of the whole cluster; 0 or absent = what JetStream allows. */
+  readonly retainedMaxMessages?: number;
+  readonly retainedMaxBytes?: number;
+  readonly sessionsMaximum?: number;
   readonly logEvents: LogEvents;
   /** How long a message of a group stays with a node that says nothing. */
   readonly groupAckWaitSeconds: number;
@@ -151,7 +156,10 @@ async function openStores(
   // Before any live message: what the leader knows is the measure of what is plausible.
   await log.state();
   const pages = new Requests(feed, clock);
+  const quotaOf = (stream: string, messages = 0, bytes = 0): StreamQuota =>
+    new StreamQuota({ requests, stream, clock, messages, bytes });
   const retained = new NatsRetainedStore({
+    quota: quotaOf(RETAINED_STREAM, options.retainedMaxMessages, options.retainedMaxBytes),
     control: requests,
     pages,
     records: new LogRecords(subjects, RETAINED_PREFIX),
@@ -181,7 +189,8 @@ async function openStores(
     maximumGroups: options.maximumGroups,
   });
   const wills = new NatsWillStore(requests);
-  return { log, sessions: new NatsSessionStore(requests), retained, pages, wills, groups, lease, requests };
+  const sessions = new NatsSessionStore(requests, quotaOf(SESSION_STREAM, options.sessionsMaximum));
+  return { log, sessions, retained, pages, wills, groups, lease, requests };
 }
 
 function logServer(log: Logger, connection: NatsConnection): void {

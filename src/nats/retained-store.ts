@@ -18,6 +18,7 @@ import {
   RetainedPages,
   SEQUENCE_HEADER,
 } from './retained-page.ts';
+import type { StreamQuota } from './stream-quota.ts';
 import type { SubjectMap } from './subject.ts';
 
 const WRONG_REVISION = 10_071;
@@ -48,6 +49,7 @@ interface Queue {
 }
 
 export interface NatsRetainedStoreOptions {
+  readonly quota: StreamQuota;
   readonly control: Requests;
   readonly pages: Requests;
   readonly records: LogRecords;
@@ -150,7 +152,12 @@ export class NatsRetainedStore implements RetainedStore {
       await this.#look(subject, place, message);
       if (place.sequence >= message.sequence) return 'stored';
     }
-    const { control } = this.#options;
+    const { control, quota } = this.#options;
+    if (place.revision === 0 && message.payload.length > 0 && !(await quota.hasRoom(message.payload.length))) {
+      // Perhaps it takes the place of another one, which is not known here.
+      await this.#look(subject, place, message);
+      return place.revision === 0 ? 'full' : undefined;
+    }
     const headers = readyHeaders(this.#lines(message, place.revision));
     const reply = await control.request(RETAINED_PREFIX + subject, message.payload, headers);
     const { error, seq } = answerOf(reply.data);

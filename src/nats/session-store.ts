@@ -1,9 +1,11 @@
 /** Session records in a JetStream bucket: one message per client, every write a compare-and-swap, every read the leader's. */
 import { hash } from 'node:crypto';
 import type { SessionPage, SessionStore, StoredSession } from '../broker/ports.ts';
+import { StoreFullError } from '../store-full.ts';
 import { readyHeaders } from './envelope.ts';
 import type { Requests } from './jetstream.ts';
 import { headerBlock, lastHeader } from './raw-message.ts';
+import type { StreamQuota } from './stream-quota.ts';
 
 export const SESSION_STREAM = 'KV_SMQ_SESSIONS';
 export const SESSION_PREFIX = '$KV.SMQ_SESSIONS.';
@@ -28,10 +30,12 @@ interface Acknowledgement {
 
 export class NatsSessionStore implements SessionStore {
   readonly #requests: Requests;
+  readonly #quota: StreamQuota;
   #maximumPayload = 0;
 
-  constructor(requests: Requests) {
+  constructor(requests: Requests, quota: StreamQuota) {
     this.#requests = requests;
+    this.#quota = quota;
     this.#maximumPayload = requests.connection.info?.max_payload ?? 0;
   }
 
@@ -47,6 +51,7 @@ export class NatsSessionStore implements SessionStore {
   }
 
   async save(clientId: string, record: Buffer, expected: number, ttlSeconds: number): Promise<number | undefined> {
+    if (expected === 0 && !(await this.#quota.hasRoom(record.length))) throw new StoreFullError('session');
     const ttl = ttlSeconds > 0 ? `Nats-TTL: ${ttlSeconds}s\r\n` : '';
     return this.#write(clientId, withClientId(record, clientId), expected, ttl);
   }
