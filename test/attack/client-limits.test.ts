@@ -1,5 +1,7 @@
 /** What one client may do, on a real node: how fast it publishes, how long its topics are, how large its will is. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import { startNode, type TestNode } from '../support/node.ts';
 import { connectPacket, RawClient } from '../support/raw-client.ts';
@@ -125,4 +127,21 @@ test('CONNECT - bytes that cannot become one end the connection at the first of 
   hostile.send(Buffer.from('G'));
   await hostile.closed;
   assert.equal(node.counters.protocolErrors - before, 1);
+});
+
+test('the end - a client that sends on behind it is cut off before the time that a socket has to close', {
+  timeout: 10_000,
+}, async () => {
+  const socket = connect({ port: node.tcp, host: '127.0.0.1', allowHalfOpen: true });
+  await once(socket, 'connect');
+  socket.on('error', () => {}); // the reset that the test waits for
+  socket.resume();
+  socket.write(Buffer.from('no MQTT'));
+  await once(socket, 'end');
+  const started = performance.now();
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.write(Buffer.alloc(8 * 1024 * 1024));
+  await closed;
+  const took = performance.now() - started;
+  assert.ok(took < 3_000, `${took} ms`);
 });

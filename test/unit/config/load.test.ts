@@ -310,3 +310,12 @@ test('config - a list of revoked certificates needs their authorities, and must 
   assert.match(text, /tls\.crl is set without tls\.ca/);
   assert.match(text, /tls\.crl is \/none\/crl\.pem, which cannot be read/);
 });
+
+test('config - limits.exemptAddresses takes addresses and networks, and nothing else', () => {
+  const exempt = (text: string): readonly string[] =>
+    loadConfig({ env: { SUPERMQ_LIMITS_EXEMPT_ADDRESSES: text } }).limits.exemptAddresses;
+  assert.deepEqual(exempt('192.0.2.1, 10.0.0.0/8,2001:db8::/32'), ['192.0.2.1', '10.0.0.0/8', '2001:db8::/32']);
+  assert.deepEqual(exempt(''), []);
+  for (const wrong of ['example.org', '10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0', 'fe80::1%eth0'])
+    assert.throws(() => exempt(wrong), /SUPERMQ_LIMITS_EXEMPT_ADDRESSES/, wrong);
+});
