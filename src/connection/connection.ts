@@ -69,6 +69,8 @@ export class Connection implements TransportEvents, Publishing {
   identity: Identity = anonymous;
   /** What rules let the client do; undefined = everything. Set when the client id is known. */
   access: ClientAccess | undefined;
+  /** Its credentials are being judged. */
+  awaitsIdentity = false;
   /** Of a client that has named an authentication method in CONNECT. */
   authentication: Authentication | undefined;
   will: Will | undefined;
@@ -265,7 +267,10 @@ export class Connection implements TransportEvents, Publishing {
   checkSilence(now: number): void {
     // Who is not read cannot be heard.
     if (now - this.#lastPacketAt <= this.#silenceLimit || this.#pauses !== 0) return;
-    if (this.#state === 'accepting') return this.authentication?.timeOut();
+    if (this.#state === 'accepting') {
+      if (this.awaitsIdentity) this.fail(new MqttError(Reason.serverUnavailable, 'authentication has taken too long'));
+      return this.authentication?.timeOut();
+    }
     this.node.counters.keepAliveTimeouts++;
     if (this.#state === 'connecting') {
       this.node.counters.limited.connectTimeoutSeconds++;

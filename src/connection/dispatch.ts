@@ -100,12 +100,14 @@ function authenticate(
   accept: (identity: Identity) => void,
 ): void {
   const decided = (decision: Decision): void => {
+    connection.awaitsIdentity = false;
     if (decision.kind === 'refused') throw new MqttError(decision.reason, decision.text); // [MQTT5 3.1.4-2] [MQTT311 3.1.4-2]
     if (!connection.isClosed) accept(decision.identity);
   };
   const decision = connection.node.authenticator.authenticate(client, credentials);
-  if (decision instanceof Promise) decision.then(decided).catch((error: unknown) => connection.fail(error));
-  else decided(decision);
+  if (!(decision instanceof Promise)) return decided(decision);
+  connection.awaitsIdentity = true;
+  decision.then(decided).catch((error: unknown) => connection.fail(error));
 }
 
 /** Of a CONNECT that cannot be read, what its refusal has to respect is read as far as it goes. [MQTT5 3.1.2-24] */

@@ -219,6 +219,26 @@ test('http hook - few questions at once, some wait, the rest hear that the serve
   assert.equal(service.mostOpen, 2);
 });
 
+test('http hook - nobody waits for longer than a CONNECT may take, and whose turn comes then is not asked about', async (t) => {
+  const { clock, node, service } = await setUp(t, {
+    SUPERMQ_AUTH_HTTP_CONCURRENCY: '1',
+    SUPERMQ_AUTH_HTTP_TIMEOUT_MS: '60000',
+  });
+  const held: ServerResponse[] = [];
+  service.answer = (response) => void held.push(response);
+  const first = codeFor(node.tcp, ann);
+  await eventually(() => held.length === 1);
+  const { bytesReceived } = node.counters;
+  const clients = [first, ...[2, 3].map((i) => codeFor(node.tcp, { ...ann, clientId: `c${i}` }))];
+  await eventually(() => node.counters.bytesReceived === 3 * bytesReceived);
+  clock.pass(11);
+  assert.deepEqual(await Promise.all(clients), [0x88, 0x88, 0x88]);
+  held[0]?.end('{"result":"allow"}');
+  service.says({ result: 'allow' });
+  assert.equal(await codeFor(node.tcp, { ...ann, clientId: 'c4' }), 0);
+  assert.equal(service.asked.length, 2);
+});
+
 test('http hook - it gets the secret of the file, also when that changes; the log does not', async (t) => {
   const path = join(folder, 'secret');
   writeFileSync(path, 'first-secret\n');
