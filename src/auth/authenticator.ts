@@ -1,11 +1,11 @@
 /**
  * Who a client is: the contract between the connection, which has what CONNECT says and carries AUTH packets (MQTT 5 section 4.12), and
- * whatever decides. server.ts builds one authenticator for the node. What is seen and said here is secret: nobody logs it.
+ * whatever decides. node-authentication.ts builds one authenticator for the node. What is seen and said here is secret: nobody logs it.
  */
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { Reason, type ReasonCode } from '../mqtt/reason.ts';
 import type { Peer } from '../transport/listener.ts';
-import { anonymous, type Identity } from './identity.ts';
+import type { Identity } from './identity.ts';
 
 /** Decides who may connect. */
 export interface Authenticator {
@@ -77,11 +77,6 @@ export interface Refusal {
   readonly reason: ReasonCode;
   readonly text: string;
 }
-
-const anybody: Decision = { kind: 'accepted', identity: anonymous };
-
-/** Knows no method and lets everybody in. */
-export const noAuthenticator: Authenticator = { authenticate: () => anybody, begin: () => undefined };
 
 /** [MQTT5 3.1.4-2] [MQTT311 3.1.4-2] */
 export function notAuthorized(text: string): Refusal {

@@ -175,7 +175,10 @@ export class Connection implements TransportEvents, Publishing {
 
   /** Made when first used: most connections never log. */
   get log(): Logger {
-    this.#log ??= this.node.log.child({ clientId: this.client?.id, peer: this.transport.peer });
+    if (this.#log === undefined) {
+      const { address, listener, port } = this.transport.peer; // not all that a certificate says
+      this.#log = this.node.log.child({ clientId: this.client?.id, peer: { address, port, listener } });
+    }
     return this.#log;
   }
 

@@ -1,7 +1,9 @@
 /** A node on a real socket whose log and session store a test has in its hand: {@link FakeLog}, {@link FakeStore}. */
 import { noAuthorizer } from '../../src/access/authorizer.ts';
 import { NodeAdmission } from '../../src/admission/admission.ts';
-import { type Authenticator, noAuthenticator } from '../../src/auth/authenticator.ts';
+import { anonymousLink } from '../../src/auth/anonymous.ts';
+import type { Authenticator } from '../../src/auth/authenticator.ts';
+import { authenticationChain } from '../../src/auth/chain.ts';
 import { Delivery } from '../../src/broker/deliver.ts';
 import type { SessionPage, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { Publisher } from '../../src/broker/publish.ts';
@@ -96,7 +98,7 @@ export interface WiredOptions {
 }
 
 export async function startWiredNode({
-  authenticator = noAuthenticator,
+  authenticator = authenticationChain({ links: [anonymousLink(false)], judged: () => {} }),
   limits: configured = {},
   maximumWindow = 256,
   receiveMaximum = 100,
