@@ -38,14 +38,12 @@ interface Jsz {
 
 /** Nodes take the NATS servers in turn; a cluster of three keeps three replicas. Nodes on core 0, NATS on core 1. */
 export async function startDeployment(natsServers: number, nodes: number): Promise<Deployment> {
-  const servers = natsServers === 1 ? [await startNatsServer()] : (await startNatsCluster(natsServers)).servers;
-  for (const { pid } of servers) pin(pid, OTHER_CORE);
+  const servers = await startServers(natsServers);
   // Each node is ended with this process.
   process.setMaxListeners(process.getMaxListeners() + nodes);
   const edges: EdgeProcess[] = [];
   // One after the other: the first creates the streams.
   for (let n = 0; n < nodes; n++) edges.push(await startNode(servers, n));
-  for (const { pid } of edges) pin(pid, BROKER_CORE);
   return {
     endpoints: edges.map(({ tcp }) => `127.0.0.1:${tcp}`),
     counters: () => count(servers, edges),
@@ -58,11 +56,20 @@ export async function startDeployment(natsServers: number, nodes: number): Promi
   };
 }
 
-function startNode(servers: readonly NatsServerProcess[], index: number): Promise<EdgeProcess> {
-  return EdgeProcess.start({
+/** One, or a cluster. */
+export async function startServers(natsServers: number): Promise<readonly NatsServerProcess[]> {
+  const servers = natsServers === 1 ? [await startNatsServer()] : (await startNatsCluster(natsServers)).servers;
+  for (const { pid } of servers) pin(pid, OTHER_CORE);
+  return servers;
+}
+
+export async function startNode(servers: readonly NatsServerProcess[], index: number): Promise<EdgeProcess> {
+  const edge = await EdgeProcess.start({
     SUPERMQ_NATS_SERVERS: servers[index % servers.length]?.url ?? '',
     SUPERMQ_NATS_REPLICAS: String(servers.length),
   });
+  pin(edge.pid, BROKER_CORE);
+  return edge;
 }
 
 /** All threads that there are; threads to come inherit it. */
@@ -71,8 +78,8 @@ function pin(pid: number, core: number): void {
   if (status !== 0) throw new Error(`taskset: ${stderr}`);
 }
 
-/** All at the same time: what is asked later would have counted more. */
-async function count(servers: readonly NatsServerProcess[], edges: readonly EdgeProcess[]): Promise<Counters> {
+/** Totals of these servers and nodes, all at the same time: what is asked later would have counted more. */
+export async function count(servers: readonly NatsServerProcess[], edges: readonly EdgeProcess[]): Promise<Counters> {
   const edgeCpu = sum(edges.map(({ pid }) => cpuMicroseconds(pid)));
   const natsCpu = sum(servers.map(({ pid }) => cpuMicroseconds(pid)));
   const seconds = performance.now() / 1000;

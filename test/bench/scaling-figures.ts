@@ -89,7 +89,8 @@ export function idleTable(points: readonly Point[]): string {
   return [`| idle nodes | ${names.join(' | ')} |`, `|---:|${names.map(() => '---:|').join('')}`, ...rows].join('\n');
 }
 
-function groups<T>(items: readonly T[], key: (item: T) => string): T[][] {
+/** Items with the same key together, in order of their first. */
+export function groups<T>(items: readonly T[], key: (item: T) => string): T[][] {
   const found = new Map<string, T[]>();
   for (const item of items) found.set(key(item), [...(found.get(key(item)) ?? []), item]);
   return [...found.values()];

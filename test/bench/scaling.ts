@@ -1,7 +1,7 @@
 /**
  * What a message costs on 1, 2, 4 and 8 edge nodes, on one nats-server and on a cluster of three: CPU of all nodes and of NATS, messages and bytes
  * in and out of NATS, each per published message, less what idle nodes do. At fixed rates, so that nothing is saturated: the same rate in all,
- * and the same rate for each node, because a node with less to do finds less in each read and batches less. --saturated: some also as fast as it goes.
+ * and the same rate for each node, because a node with less to do finds less in each read and batches less. --saturated: also as fast as it goes.
  *
  *   npm run bench:scaling -- [--nats 1] [--nodes 1,2,4,8] [--rate 2000] [--saturated] [--rounds 2] [--results FILE] [--write] [scenario...]
  *
@@ -19,6 +19,7 @@ import { loadGenerator, runLoad } from './load-generator.ts';
 import { OTHER_CORE } from './pinned-process.ts';
 import { type Deployment, startDeployment } from './scaling-deployment.ts';
 import { type Counters, idleTable, type Point, perMessage, perSecond, scalingTable } from './scaling-figures.ts';
+import { chosenScenarios, type ScalingScenario, scenarios } from './scaling-scenarios.ts';
 import { natsVersion, supermqVersion } from './versions.ts';
 
 const { values, positionals } = parseArgs({
@@ -41,16 +42,7 @@ const MOST_NODES = 8;
 /** Of the rate; below it the machine could not keep up. */
 const LEAST_SHARE = 0.95;
 
-/** The share of --rate that suits each; clients in numbers that eight nodes divide evenly; what keeps it within bounds without a rate. */
-const scenarios: Readonly<
-  Record<string, { readonly share: number; readonly args: readonly string[]; readonly saturate?: readonly string[] }>
-> = {
-  fanin: { share: 1, args: ['fanin', '--pubs', '64', '--subs', '1'] },
-  pair: { share: 1, args: ['pair', '-n', '64'], saturate: ['--ahead', '20000'] },
-  fanout: { share: 0.1, args: ['fanout', '--pubs', '1', '--subs', '64'] },
-  'pair-qos1': { share: 0.5, args: ['pair', '-n', '64', '-q', '1'], saturate: ['--window', '20'] },
-};
-const wanted = positionals.length > 0 ? positionals : Object.keys(scenarios);
+const wanted = chosenScenarios(positionals);
 const natsServers = Number(values.nats);
 const points: Point[] = [];
 
@@ -68,10 +60,9 @@ async function window(deployment: Deployment): Promise<Counters> {
 async function underLoad(
   deployment: Deployment,
   generator: string,
-  scenario: string,
+  { args, saturate }: ScalingScenario,
   rate: number,
 ): Promise<Counters | undefined> {
-  const { args = [], saturate = [] } = scenarios[scenario] ?? {};
   const { endpoints } = deployment;
   // One further: publisher and subscriber of a pair are on different nodes.
   const shifted = [...endpoints.slice(1), ...endpoints.slice(0, 1)];
@@ -109,13 +100,12 @@ async function measure(nodes: number, generator: string): Promise<void> {
     const idle = await window(deployment);
     const figures = idleFigures(deployment, idle, nodes, await deployment.subscriptions());
     keep({ ...here, scenario: 'idle', rate: 0, figures });
-    for (const scenario of wanted) {
-      const most = Number(values.rate) * (scenarios[scenario]?.share ?? 0);
-      const saturated = values.saturated && scenarios[scenario]?.saturate !== undefined ? [0] : [];
-      for (const rate of new Set([(most * nodes) / MOST_NODES, most, ...saturated])) {
-        process.stderr.write(`NATS servers ${natsServers}, nodes ${nodes}: ${scenario} at ${rate}/s\n`);
+    for (const [name, scenario] of wanted) {
+      const most = Number(values.rate) * scenario.share;
+      for (const rate of new Set([(most * nodes) / MOST_NODES, most, ...(values.saturated ? [0] : [])])) {
+        process.stderr.write(`NATS servers ${natsServers}, nodes ${nodes}: ${name} at ${rate}/s\n`);
         const busy = await underLoad(deployment, generator, scenario, rate);
-        if (busy !== undefined) keep({ ...here, scenario, rate, figures: perMessage(busy, idle) });
+        if (busy !== undefined) keep({ ...here, scenario: name, rate, figures: perMessage(busy, idle) });
       }
     }
   } finally {
@@ -140,8 +130,6 @@ function tables(versions: readonly Version[]): string {
 }
 
 async function main(): Promise<void> {
-  const unknown = wanted.find((name) => scenarios[name] === undefined);
-  if (unknown !== undefined) throw new Error(`no scenario ${unknown}; there are ${Object.keys(scenarios).join(', ')}`);
   if (values.results !== undefined && existsSync(values.results)) {
     const lines = readFileSync(values.results, 'utf8').trim().split('\n');
     points.push(...lines.map((line) => JSON.parse(line) as Point));
