@@ -1,145 +1,28 @@
 /**
- * Back-pressure: what happens to the edge, to those who keep up and to the messages when NATS or a subscriber does not. A fresh nats-server and edge
- * process for each case; prints a Markdown table.
+ * Back-pressure: what happens to the edge, to those who keep up and to the messages when a subscriber or NATS does not. A fresh nats-server and edge
+ * process for each case; prints a Markdown table for subscribers and one for NATS.
  *
- *   npm run bench:pressure [case...]
+ *   npm run bench:pressure -- [--write] [subscribers | nats | case...]       --write: whole tables into docs/benchmarks.md
  */
-import { ByteClient } from '../support/byte-client.ts';
-import { type Outcome, type Place, underPressure } from './pressure-place.ts';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { natsServerBinary } from '../support/nats-binary.ts';
+import { circumstances } from './circumstances.ts';
+import { replaceSection } from './document.ts';
+import { type Case, cases, type Pressure, pressures } from './pressure-cases.ts';
+import { type Outcome, underPressure } from './pressure-place.ts';
+import { natsVersion, supermqVersion } from './versions.ts';
 
-interface Case {
-  readonly title: string;
-  /** For mqttload. */
-  readonly load: string;
-  /** What goes on beside the load; returns how it is ended. */
-  readonly beside: (place: Place) => Promise<() => Promise<void>>;
-}
-
-const THROTTLE_PERIOD_MILLISECONDS = 25;
-/** Of each period. */
-const RUNNING_MILLISECONDS = 3;
-/** From the start of the load to the outage, and how long it lasts. */
-const BEFORE_OUTAGE_MILLISECONDS = 2_000;
-const OUTAGE_MILLISECONDS = 5_000;
-/** A slow client reads so much at once, twenty times a second. */
-const SIP_BYTES = 4 * 1024;
-const SIP_MILLISECONDS = 50;
-
-const undisturbed = async (): Promise<() => Promise<void>> => async () => {};
-
-/** NATS gets about an eighth of a core. */
-async function throttled({ nats }: Place): Promise<() => Promise<void>> {
-  const { pid } = nats;
-  const periods = setInterval(() => {
-    process.kill(pid, 'SIGCONT');
-    setTimeout(() => process.kill(pid, 'SIGSTOP'), RUNNING_MILLISECONDS);
-  }, THROTTLE_PERIOD_MILLISECONDS);
-  return async () => {
-    clearInterval(periods);
-    await pause(2 * THROTTLE_PERIOD_MILLISECONDS);
-    process.kill(pid, 'SIGCONT');
-  };
-}
-
-async function frozen({ nats }: Place): Promise<() => Promise<void>> {
-  const outage = pause(BEFORE_OUTAGE_MILLISECONDS)
-    .then(() => nats.pause())
-    .then(() => pause(OUTAGE_MILLISECONDS))
-    .then(() => nats.resume());
-  return () => outage;
-}
-
-async function killed({ nats }: Place): Promise<() => Promise<void>> {
-  const outage = pause(BEFORE_OUTAGE_MILLISECONDS)
-    .then(() => nats.kill())
-    .then(() => pause(OUTAGE_MILLISECONDS))
-    .then(() => nats.restart());
-  return () => outage;
-}
-
-/** One more subscriber of `filter`, which reads nothing. */
-function stalled(filter: string, qos: 0 | 1 = 0) {
-  return async ({ edge }: Place): Promise<() => Promise<void>> => {
-    const client = await ByteClient.connect(edge.tcp, 'stalled');
-    await client.subscribe(filter, qos);
-    client.socket.pause();
-    return async () => client.end();
-  };
-}
-
-/** One more subscriber of `filter`, which reads 80 KiB a second. */
-function slow(filter: string, qos: 0 | 1 = 0) {
-  return async ({ edge }: Place): Promise<() => Promise<void>> => {
-    const client = await ByteClient.connect(edge.tcp, 'slow');
-    await client.subscribe(filter, qos);
-    const sips = client.sip(SIP_BYTES, SIP_MILLISECONDS);
-    return async () => {
-      clearInterval(sips);
-      client.end();
-    };
-  };
-}
-
-const many = 'fanout --warmup 0 --subs 20 --rate 500 --payload 2048 --secs 10 --topic many';
-const manyOnce = 'fanout --warmup 0 --subs 20 --rate 500 --payload 2048 --secs 10 --topic many -q 1';
-
-const cases: Record<string, Case> = {
-  'nats-slow-qos0': {
-    title: 'publishers faster than NATS, QoS 0',
-    load: 'pair --warmup 0 -n 50 --secs 8 --payload 256 --idle 8',
-    beside: throttled,
-  },
-  'nats-slow-qos1': {
-    title: 'publishers faster than NATS, QoS 1',
-    load: 'pair --warmup 0 -n 50 -q 1 --window 100 --secs 8 --payload 256 --idle 8',
-    beside: throttled,
-  },
-  'subscriber-slow-qos0': {
-    title: 'NATS faster than a subscriber, QoS 0',
-    load: 'fanout --warmup 0 --subs 1 --rate 2000 --payload 1024 --secs 8 --topic many',
-    beside: slow('many/t0'),
-  },
-  'subscriber-slow-qos1': {
-    title: 'NATS faster than a subscriber, QoS 1',
-    load: 'fanout --warmup 0 --subs 1 --rate 2000 --payload 1024 --secs 8 --topic many -q 1',
-    beside: slow('many/t0', 1),
-  },
-  many: { title: '20 subscribers that keep up, QoS 0', load: many, beside: undisturbed },
-  'many-stalled': { title: 'and one that reads nothing', load: many, beside: stalled('many/t0') },
-  'many-slow': { title: 'and one that reads slowly', load: many, beside: slow('many/t0') },
-  'many-qos1': { title: '20 subscribers that keep up, QoS 1', load: manyOnce, beside: undisturbed },
-  'many-qos1-stalled': { title: 'and one that reads nothing', load: manyOnce, beside: stalled('many/t0', 1) },
-  'many-qos1-slow': { title: 'and one that reads slowly', load: manyOnce, beside: slow('many/t0', 1) },
-  'frozen-qos0': {
-    title: 'NATS frozen for 5 s, QoS 0',
-    load: 'pair --warmup 0 -n 50 --rate 20000 --payload 256 --secs 10 --idle 12',
-    beside: frozen,
-  },
-  'frozen-qos1': {
-    title: 'NATS frozen for 5 s, QoS 1',
-    load: 'pair --warmup 0 -n 50 -q 1 --window 100 --rate 5000 --payload 256 --secs 10 --idle 12',
-    beside: frozen,
-  },
-  'killed-qos0': {
-    title: 'NATS killed, back after 5 s, QoS 0',
-    load: 'pair --warmup 0 -n 50 --rate 20000 --payload 256 --secs 10 --idle 12',
-    beside: killed,
-  },
-  'killed-qos1': {
-    title: 'NATS killed, back after 5 s, QoS 1',
-    load: 'pair --warmup 0 -n 50 -q 1 --window 100 --rate 5000 --payload 256 --secs 10 --idle 12',
-    beside: killed,
-  },
-  'frozen-crowd-qos1': {
-    title: 'NATS frozen for 5 s, 1,000 publishers, QoS 1',
-    load: 'fanin --warmup 0 --pubs 1000 --subs 1 -q 1 --window 100 --payload 4096 --secs 10 --idle 12',
-    beside: frozen,
-  },
-};
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { write: { type: 'boolean', default: false } },
+});
+const document = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
+const head = [
+  '| case | published/s | delivered/s | p99 ms | lost | dropped by the edge | MiB before | peak | after |',
+  '|---|---:|---:|---:|---:|---|---:|---:|---:|',
+];
 
 function row(title: string, { dropped, load, memory }: Outcome): string {
   if (load.error !== undefined) return `| ${title} | ${load.error} |`;
@@ -150,14 +33,42 @@ function row(title: string, { dropped, load, memory }: Outcome): string {
   return `| ${[title, ...cells, causes === '' ? '–' : causes, ...sizes].join(' | ')} |`;
 }
 
-const wanted = process.argv.slice(2);
-const lines = [
-  '| case | published/s | delivered/s | p99 ms | lost | dropped by the edge | MiB before | peak | after |',
-  '|---|---:|---:|---:|---:|---|---:|---:|---:|',
-];
-process.stdout.write(`${lines.join('\n')}\n`);
-for (const [name, { beside, load, title }] of Object.entries(cases)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue;
-  process.stdout.write(`${row(title, await underPressure(load.split(' '), beside))}\n`);
+async function rows(wanted: readonly Case[]): Promise<string[]> {
+  const lines: string[] = [];
+  for (const { beside, load, title } of wanted) {
+    process.stderr.write(`${title}\n`);
+    lines.push(row(title, await underPressure(load.split(' '), beside)));
+  }
+  return lines;
 }
+
+async function below(pressure: Pressure): Promise<string> {
+  const versions = [
+    { name: 'supermq', version: supermqVersion() },
+    { name: 'nats-server', version: natsVersion(await natsServerBinary()) },
+  ];
+  return circumstances({ rounds: 1, versions, command: `npm run bench:pressure -- ${pressure}` });
+}
+
+function isWanted(name: string, pressure: Pressure): boolean {
+  return positionals.length === 0 || positionals.includes(name) || positionals.includes(pressure);
+}
+
+async function main(): Promise<void> {
+  const unknown = positionals.find((name) => cases[name] === undefined && !pressures.some((known) => known === name));
+  if (unknown !== undefined) throw new Error(`no case ${unknown}; there are ${Object.keys(cases).join(', ')}`);
+  if (values.write && positionals.some((name) => cases[name] !== undefined))
+    throw new Error('--write takes whole tables: subscribers, nats or both');
+  for (const pressure of pressures) {
+    const all = Object.entries(cases).filter(([, one]) => one.pressure === pressure);
+    const wanted = all.filter(([name]) => isWanted(name, pressure)).map(([, one]) => one);
+    if (wanted.length === 0) continue;
+    const text = [[...head, ...(await rows(wanted))].join('\n'), await below(pressure)].join('\n\n');
+    process.stdout.write(`${text}\n\n`);
+    if (!values.write) continue;
+    writeFileSync(document, replaceSection(readFileSync(document, 'utf8'), `pressure-${pressure}`, text));
+  }
+}
+
+await main();
 process.exit(0);

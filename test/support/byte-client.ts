@@ -52,11 +52,21 @@ export class ByteClient {
     });
   }
 
-  /** From now on reads at most so many bytes at a time, with pauses between; returns the timer. */
+  /** From now on reads at most so many bytes at a time, with pauses between, and acknowledges what it has read; returns the timer. */
   sip(bytes: number, everyMilliseconds: number): NodeJS.Timeout {
     this.socket.removeAllListeners('data');
     this.socket.pause();
-    return setInterval(() => this.socket.read(Math.min(bytes, this.socket.readableLength)), everyMilliseconds);
+    const parser = mqttPacket.parser({ protocolVersion: 4 });
+    parser.on('packet', (packet) => this.#acknowledge(packet));
+    return setInterval(() => {
+      const chunk: Buffer | null = this.socket.read(Math.min(bytes, this.socket.readableLength));
+      if (chunk !== null) parser.parse(chunk);
+    }, everyMilliseconds);
+  }
+
+  #acknowledge(packet: Packet): void {
+    if (packet.cmd !== 'publish' || packet.qos !== 1 || packet.messageId === undefined) return;
+    this.socket.write(bytesOf({ cmd: 'puback', messageId: packet.messageId }));
   }
 
   end(): void {

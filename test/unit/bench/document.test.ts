@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { circumstances } from '../../bench/circumstances.ts';
 import { hasSection, replaceSection, sections } from '../../bench/document.ts';
+import { pressures } from '../../bench/pressure-cases.ts';
 import { scenarios } from '../../bench/scenarios.ts';
 
 const text = [
@@ -27,10 +28,11 @@ test('a scenario without a place is refused', () => {
   assert.throws(() => replaceSection(text, 'fanout', 'table'), /no place for fanout/);
 });
 
-test('docs/benchmarks.md has one place for each scenario, and none for others', () => {
+test('docs/benchmarks.md has one place for each scenario and kind of pressure, and none for others', () => {
   const document = readFileSync(new URL('../../../docs/benchmarks.md', import.meta.url), 'utf8');
-  assert.deepEqual(sections(document).sort(), Object.keys(scenarios).sort());
-  for (const scenario of Object.keys(scenarios)) assert.ok(hasSection(document, scenario), scenario);
+  const names = [...Object.keys(scenarios), ...pressures.map((pressure) => `pressure-${pressure}`)];
+  assert.deepEqual(sections(document).sort(), names.sort());
+  for (const name of names) assert.ok(hasSection(document, name), name);
 });
 
 test('the line below a table tells date, rounds, command, versions and machine', () => {
