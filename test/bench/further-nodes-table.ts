@@ -1,31 +1,42 @@
-/** The table of further-nodes.ts: medians, and each round compared with its own smallest cluster. Pure functions. */
+/** The table of further-nodes.ts: what a message costs with further nodes, and in the cluster without them that was measured just before or after. Pure functions. */
 import { groups } from './scaling-figures.ts';
 import { cell } from './table.ts';
 
+export interface FurtherNodesFigures {
+  readonly publishedRate: number;
+  /** Of the active nodes, and of all NATS servers, in microseconds for each published message. */
+  readonly edgeCpu: number;
+  readonly natsCpu: number;
+}
+
 export interface FurtherNodesPoint {
   readonly nats: number;
-  /** Runs of one round are of the same processes. */
   readonly round: number;
   readonly scenario: string;
   readonly active: number;
   readonly further: number;
-  readonly figures: Readonly<Record<string, number>>;
+  readonly figures: FurtherNodesFigures;
+  /** With no further node. */
+  readonly alone: FurtherNodesFigures;
 }
 
-/** Their growth is what is asked for. */
-const COMPARED = ['edge µs', 'NATS µs'];
+/** Columns of a kind of CPU time. */
+function columns(points: readonly FurtherNodesPoint[], name: 'edgeCpu' | 'natsCpu'): string[] {
+  return [
+    cell(points.map(({ alone }) => alone[name])),
+    cell(points.map(({ figures }) => figures[name])),
+    cell(points.map(({ alone, figures }) => figures[name] / alone[name])),
+  ];
+}
 
 /** Rows by scenario, active and further nodes. */
 export function furtherNodesTable(points: readonly FurtherNodesPoint[]): string {
-  const names = Object.keys(points[0]?.figures ?? {});
-  const columns = names.flatMap((name) => (COMPARED.includes(name) ? [name, `× no further, ${name}`] : [name]));
-  const head = ['scenario', 'active nodes', 'further nodes', ...columns];
+  const head = ['scenario', 'active nodes', 'further nodes', 'published/s'];
+  head.push('edge µs, none further', 'with them', '×', 'NATS µs, none further', 'with them', '×');
   const lines = rowsOf(points).map((row) => {
-    const cells = names.flatMap((name) => {
-      const shown = cell(row.map(({ figures }) => figures[name] ?? Number.NaN));
-      return COMPARED.includes(name) ? [shown, cell(row.map((point) => ratio(point, points, name)))] : [shown];
-    });
-    return `| ${[row[0]?.scenario, row[0]?.active, row[0]?.further, ...cells].join(' | ')} |`;
+    const rate = cell(row.map(({ figures }) => figures.publishedRate));
+    const who = [row[0]?.scenario, row[0]?.active, row[0]?.further];
+    return `| ${[...who, rate, ...columns(row, 'edgeCpu'), ...columns(row, 'natsCpu')].join(' | ')} |`;
   });
   return [`| ${head.join(' | ')} |`, `|---|${'---:|'.repeat(head.length - 1)}`, ...lines].join('\n');
 }
@@ -39,13 +50,4 @@ function rowsOf(points: readonly FurtherNodesPoint[]): FurtherNodesPoint[][] {
       ({ active, further }) => `${active} ${further}`,
     ),
   );
-}
-
-/** Against the same round without further nodes; NaN where that failed. */
-function ratio(point: FurtherNodesPoint, points: readonly FurtherNodesPoint[], name: string): number {
-  const { round, scenario, active } = point;
-  const smallest = points.find(
-    (other) => other.round === round && other.scenario === scenario && other.active === active && other.further === 0,
-  );
-  return (point.figures[name] ?? Number.NaN) / (smallest?.figures[name] ?? Number.NaN);
 }

@@ -1,32 +1,27 @@
-/** The table of what further nodes cost: each round is compared with its own smallest cluster. */
+/** The table of what further nodes cost: each measurement is compared with the one beside it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type FurtherNodesPoint, furtherNodesTable } from '../../bench/further-nodes-table.ts';
 
-function point(round: number, active: number, further: number, edge: number): FurtherNodesPoint {
-  return { nats: 1, round, scenario: 'pair', active, further, figures: { 'edge µs': edge } };
+function point(active: number, further: number, [alone, edgeCpu]: readonly [number, number]): FurtherNodesPoint {
+  const here = { nats: 1, round: 1, scenario: 'pair', active, further };
+  const same = { publishedRate: 1_000, natsCpu: 3 };
+  return { ...here, figures: { ...same, edgeCpu }, alone: { ...same, edgeCpu: alone } };
 }
 
-test('a round in which all was slower does not make further nodes look dear', () => {
-  const points = [point(2, 1, 7, 8), point(1, 1, 0, 2), point(1, 1, 7, 2), point(2, 1, 0, 8)];
-  const lines = furtherNodesTable(points).split('\n');
-  assert.equal(lines[0], '| scenario | active nodes | further nodes | edge µs | × no further, edge µs |');
-  assert.deepEqual(lines.slice(2), ['| pair | 1 | 0 | 5 (2–8) | 1 |', '| pair | 1 | 7 | 5 (2–8) | 1 |']);
+test('a time in which all was slower does not make further nodes look dear', () => {
+  const lines = furtherNodesTable([point(1, 7, [2, 2.2]), point(1, 7, [8, 8.8])]).split('\n');
+  assert.deepEqual(lines.slice(2), ['| pair | 1 | 7 | 1,000 | 5 (2–8) | 5.5 (2.2–8.8) | 1.1 | 3 | 3 | 1 |']);
 });
 
-test('one and two active nodes are compared with themselves', () => {
-  const lines = furtherNodesTable([point(1, 2, 0, 3), point(1, 2, 6, 6), point(1, 1, 0, 1), point(1, 1, 7, 1.5)]).split(
-    '\n',
+test('rows come by active and further nodes', () => {
+  const lines = furtherNodesTable([point(2, 6, [1, 1]), point(1, 7, [1, 2]), point(1, 1, [1, 3])]).split('\n');
+  assert.deepEqual(
+    lines.slice(2).map((line) => line.split(' | ').slice(1, 3)),
+    [
+      ['1', '1'],
+      ['1', '7'],
+      ['2', '6'],
+    ],
   );
-  assert.deepEqual(lines.slice(2), [
-    '| pair | 1 | 0 | 1 | 1 |',
-    '| pair | 1 | 7 | 1.5 | 1.5 |',
-    '| pair | 2 | 0 | 3 | 1 |',
-    '| pair | 2 | 6 | 6 | 2 |',
-  ]);
-});
-
-test('a round without its smallest cluster is compared with nothing', () => {
-  const lines = furtherNodesTable([point(1, 1, 7, 2)]).split('\n');
-  assert.equal(lines[2], '| pair | 1 | 7 | 2 |  |');
 });
