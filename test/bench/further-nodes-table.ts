@@ -31,11 +31,11 @@ function columns(points: readonly FurtherNodesPoint[], name: 'edgeCpu' | 'natsCp
 
 /** Rows by scenario, active and further nodes. */
 export function furtherNodesTable(points: readonly FurtherNodesPoint[]): string {
-  const head = ['scenario', 'active nodes', 'further nodes', 'published/s'];
+  const head = ['scenario', 'active nodes', 'further nodes', 'measured', 'published/s'];
   head.push('edge µs, none further', 'with them', '×', 'NATS µs, none further', 'with them', '×');
   const lines = rowsOf(points).map((row) => {
     const rate = cell(row.map(({ figures }) => figures.publishedRate));
-    const who = [row[0]?.scenario, row[0]?.active, row[0]?.further];
+    const who = [row[0]?.scenario, row[0]?.active, row[0]?.further, row.length];
     return `| ${[...who, rate, ...columns(row, 'edgeCpu'), ...columns(row, 'natsCpu')].join(' | ')} |`;
   });
   return [`| ${head.join(' | ')} |`, `|---|${'---:|'.repeat(head.length - 1)}`, ...lines].join('\n');

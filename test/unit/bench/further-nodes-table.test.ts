@@ -11,7 +11,7 @@ function point(active: number, further: number, [alone, edgeCpu]: readonly [numb
 
 test('a time in which all was slower does not make further nodes look dear', () => {
   const lines = furtherNodesTable([point(1, 7, [2, 2.2]), point(1, 7, [8, 8.8])]).split('\n');
-  assert.deepEqual(lines.slice(2), ['| pair | 1 | 7 | 1,000 | 5 (2–8) | 5.5 (2.2–8.8) | 1.1 | 3 | 3 | 1 |']);
+  assert.deepEqual(lines.slice(2), ['| pair | 1 | 7 | 2 | 1,000 | 5 (2–8) | 5.5 (2.2–8.8) | 1.1 | 3 | 3 | 1 |']);
 });
 
 test('rows come by active and further nodes', () => {
