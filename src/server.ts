@@ -4,41 +4,31 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { type AclFile, openAclFile } from './access/acl-file.ts';
-import { Authorizer } from './access/authorizer.ts';
+import type { Authorizer } from './access/authorizer.ts';
 import { type AdminServer, type NodeViews, startNodeAdmin } from './admin/http.ts';
 import { makeMetrics } from './admin/metrics.ts';
 import { NodeAdmission } from './admission/admission.ts';
 import type { Authenticator } from './auth/authenticator.ts';
-import { Delivery } from './broker/deliver.ts';
-import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
-import { Publisher } from './broker/publish.ts';
-import { Subscriptions } from './broker/subscriptions.ts';
+import type { Backplane, BusEvents } from './broker/ports.ts';
+import type { Publisher } from './broker/publish.ts';
+import type { Subscriptions } from './broker/subscriptions.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
 import { AccessReview } from './connection/access-review.ts';
-import { availableCapabilities } from './connection/capabilities.ts';
 import { Connection } from './connection/connection.ts';
 import { Connections } from './connection/connections.ts';
 import type { NodeContext } from './connection/context.ts';
-import { Denials } from './connection/denials.ts';
-import { IntakeBudget } from './connection/intake-budget.ts';
-import { WriteBatch } from './connection/write-batch.ts';
 import { type Counters, makeCounters } from './counters.ts';
-import { makeEmbeddedBackplane } from './embedded/backplane.ts';
 import { openListeners } from './listeners.ts';
-import { Reason, RedirectError } from './mqtt/reason.ts';
-import { connectNatsBackplane } from './nats/backplane.ts';
+import { Reason } from './mqtt/reason.ts';
+import { type NodeAccess, openAccess } from './node-access.ts';
 import { type NodeAuthentication, openAuthentication } from './node-authentication.ts';
+import { connectBackplane } from './node-backplane.ts';
+import { makeContext } from './node-context.ts';
+import { drainClients } from './node-drain.ts';
 import { makeNodeSessions } from './node-sessions.ts';
 import type { Sessions } from './session/sessions.ts';
-import { storageSettings } from './storage-settings.ts';
 import type { Listener, Transport } from './transport/listener.ts';
-
-/** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */
-const LEASES_PER_GROUP_ACK_WAIT = 2;
-/** How long a stopping node waits for the CONNECT of a network connection that is open already, to redirect its client; at most half of what it has. */
-const CONNECT_GRACE_MILLISECONDS = 1_000;
 
 export interface ServerOptions {
   readonly config: Config;
@@ -83,7 +73,6 @@ class Node implements RunningServer {
   readonly ports: Record<string, number> = {};
   readonly counters = makeCounters();
   readonly #options: ServerOptions;
-  readonly #writes = new WriteBatch();
   readonly #connections: Connections;
   readonly #admission: NodeAdmission;
   readonly #listeners: Listener[] = [];
@@ -93,7 +82,7 @@ class Node implements RunningServer {
   #backplane: Backplane | undefined;
   #admin: AdminServer | undefined;
   #authentication: NodeAuthentication | undefined;
-  #aclFile: AclFile | undefined;
+  #access: NodeAccess | undefined;
   readonly #accessReview: AccessReview;
   #stopped: Promise<void> | undefined;
   #cancelLease: CancelTimer | undefined;
@@ -115,7 +104,8 @@ class Node implements RunningServer {
     const { clock, config, log } = this.#options;
     this.#authentication = openAuthentication({ config, clock, log, counters: this.counters });
     const { authenticator } = this.#authentication;
-    const authorizer = this.#makeAuthorizer();
+    this.#access = openAccess({ acl: config.acl, clock, log, changed: () => this.#accessReview.begin() });
+    const { authorizer } = this.#access;
     await this.#startAdmin();
     const backplane = await this.#connectBackplane(signal);
     this.#backplane = backplane;
@@ -135,12 +125,24 @@ class Node implements RunningServer {
     this.#cancelLease?.();
     const deadline = clock.now() + config.drainSeconds * 1000;
     await Promise.all(this.#listeners.map((listener) => listener.close()));
-    await this.#drain(deadline - clock.now());
+    await drainClients(
+      {
+        drain: config.drain,
+        clock,
+        log,
+        connections: this.#connections,
+        backplane: this.#backplane,
+        closing: () => {
+          this.#acceptsConnections = false;
+        },
+      },
+      deadline - clock.now(),
+    );
     this.#endArrivals();
     this.#connections.stop();
     this.#admission.stop();
     this.#authentication?.close();
-    this.#aclFile?.close();
+    this.#access?.close();
     this.#accessReview.stop();
     this.#stopHandover?.();
     this.#sessions?.stop();
@@ -148,51 +150,6 @@ class Node implements RunningServer {
     await this.#backplane?.close();
     await this.#admin?.close();
     log.info({ event: 'node.stopped' }, 'Stopped');
-  }
-
-  /** Clients are told, sessions written, messages under way settled; what NATS does not answer in time is left as it is. */
-  async #drain(milliseconds: number): Promise<void> {
-    const { clock, log } = this.#options;
-    const drained = this.#goodbye(Math.min(CONNECT_GRACE_MILLISECONDS, milliseconds / 2))
-      .then(() => this.#backplane?.log?.settleAll(milliseconds))
-      .then(() => true);
-    const late = new Promise<boolean>((resolve) => clock.after(milliseconds, () => resolve(false)));
-    // The clock's timers keep no process alive; this one has to.
-    const alive = setInterval(() => {}, milliseconds);
-    if (!(await Promise.race([drained, late])))
-      log.warn({ event: 'node.drainCut' }, 'Stopping without an answer of NATS for every session and message');
-    clearInterval(alive);
-  }
-
-  /** With another server to go to, those are told too that have not sent CONNECT yet. MQTT5 section 4.11 */
-  async #goodbye(graceMilliseconds: number): Promise<void> {
-    const { permanent, serverReference } = this.#options.config.drain;
-    if (serverReference.length > 0) {
-      const reason = permanent ? Reason.serverMoved : Reason.useAnotherServer;
-      const redirect = new RedirectError(reason, serverReference.join(' '));
-      await this.#connections.drain(redirect, graceMilliseconds);
-    }
-    this.#acceptsConnections = false;
-    await this.#connections.closeAll(Reason.serverShuttingDown);
-  }
-
-  /** @throws AccessRuleError for a file of rules that cannot be used */
-  #makeAuthorizer(): Authorizer {
-    const { clock, config, log } = this.#options;
-    const { file: path, noMatch } = config.acl;
-    if (path === '') return new Authorizer({ noMatch });
-    const aclFile = openAclFile({
-      path,
-      clock,
-      changed: () => {
-        log.info({ event: 'acl.changed', entries: aclFile.entries().count }, 'The rules of access were read again');
-        this.#accessReview.begin();
-      },
-      refused: (err) =>
-        log.warn({ event: 'acl.refused', err }, 'The changed rules of access cannot be used: the old ones stay'),
-    });
-    this.#aclFile = aclFile;
-    return new Authorizer({ noMatch, entries: aclFile.entries });
   }
 
   async #startAdmin(): Promise<void> {
@@ -230,58 +187,20 @@ class Node implements RunningServer {
     return this.#isServing ? undefined : 'starting';
   }
 
-  async #connectBackplane(signal: AbortSignal): Promise<Backplane> {
+  #connectBackplane(signal: AbortSignal): Promise<Backplane> {
     const { clock, config, failed, log } = this.#options;
-    const events = this.#busEvents();
-    if (config.nats.servers.length === 0) {
-      log.warn(
-        { event: 'node.embedded' },
-        'No NATS servers are configured: this node is alone and keeps everything in memory',
-      );
-      return makeEmbeddedBackplane({
-        counters: this.counters,
-        clock,
-        events,
-        incarnation: this.#incarnation,
-        maximumPacketBytes: config.limits.maxPacketBytes,
-        stores: config.nats.jetstream === 'on',
-        logMaxAgeSeconds: config.nats.log.maxAgeSeconds,
-        groupRetentionSeconds: config.groups.retentionSeconds,
-        maximumGroups: config.limits.maxGroups,
-        retained: config.nats.retained,
-        maximumSessions: config.nats.sessions.maxSessions,
-      });
-    }
-    const { jetstream, maxInFlightBytes, provision, retained, sessions, topicPrefix, ...settings } = config.nats;
-    return connectNatsBackplane({
-      settings,
-      topicPrefix,
-      maximumInFlightBytes: maxInFlightBytes,
-      jetstream: jetstream === 'on',
-      provision,
-      ...storageSettings(config.nats),
-      retainedMaxMessages: retained.maxMessages,
-      retainedMaxBytes: retained.maxBytes,
-      sessionsMaximum: sessions.maxSessions,
-      nodeId: config.node.id,
-      incarnation: this.#incarnation,
-      counters: this.counters,
+    const options = {
+      config,
       clock,
       log,
-      events,
-      logEvents: this.#logEvents(),
-      groupAckWaitSeconds: config.leaseSeconds * LEASES_PER_GROUP_ACK_WAIT,
-      groupRetentionSeconds: config.groups.retentionSeconds,
-      maximumGroups: config.limits.maxGroups,
-      leaseSeconds: config.leaseSeconds,
+      counters: this.counters,
+      incarnation: this.#incarnation,
+      events: this.#busEvents(),
+      logEvents: { gap: () => this.#sessions?.feeds.gap() },
       leaseLost: () => this.#leaseLost(),
       failed,
-      signal,
-    });
-  }
-
-  #logEvents(): LogEvents {
-    return { gap: () => this.#sessions?.feeds.gap() };
+    };
+    return connectBackplane(options, signal);
   }
 
   /** What a lost backplane means: publishers read on (and lose QoS 0), after the lease time clients are sent elsewhere. */
@@ -335,60 +254,22 @@ class Node implements RunningServer {
   }
 
   #makeContext(backplane: Backplane, authenticator: Authenticator, authorizer: Authorizer): NodeContext {
-    const { bus, cluster } = backplane;
     const { clock, config, log } = this.#options;
-    const { limits } = config;
-    const delivery = new Delivery(this.counters, this.#writes.flush);
-    const subscriptions = new Subscriptions(bus, delivery, backplane.groups !== undefined);
-    this.#subscriptions = subscriptions;
-    const capabilities = availableCapabilities(config.mqtt, backplane.log !== undefined);
-    const retained = capabilities.retainAvailable ? backplane.retained : undefined;
-    const [ownInbox = ''] = config.nats.inboxPrefix.split('.');
-    const publisher = new Publisher(bus, this.counters, {
-      retained,
-      ownInbox,
-      limits: { maximumTopicBytes: limits.maxTopicBytes, maximumTopicLevels: limits.maxTopicLevels },
-    });
-    const sessions = this.#makeSessions(backplane, publisher);
-    this.#sessions = sessions;
-    return {
-      capabilities,
+    const context = makeContext({
+      config,
       clock,
       log,
-      ownInbox,
-      bus,
-      cluster,
-      sessions,
-      subscriptions,
       counters: this.counters,
+      backplane,
       connections: this.#connections,
       admission: this.#admission,
-      intakeBudget: new IntakeBudget(config.nats.maxInFlightBytes),
-      writes: this.#writes,
       authenticator,
-      bindsClientIds: config.auth.clientIdsBelongToUsers,
       authorizer,
-      denials: new Denials(this.counters.denied, clock, log),
-      publisher,
-      limits: {
-        maximumPacketSize: limits.maxPacketBytes,
-        maximumConnectSize: Math.min(limits.maxConnectBytes || limits.maxPacketBytes, limits.maxPacketBytes),
-        connectTimeoutSeconds: limits.connectTimeoutSeconds,
-        maximumKeepAliveSeconds: limits.maxKeepAliveSeconds,
-        maximumSubscriptions: limits.maxSubscriptionsPerClient,
-        maximumOutboundBytes: limits.maxOutboundBytesPerClient,
-        topicAliasMaximum: limits.topicAliasMaximum,
-        outboundTopicAliasMaximum: limits.outboundTopicAliasMaximum,
-        maximumClientIdBytes: limits.maxClientIdBytes,
-        maximumSessionExpirySeconds: limits.maxSessionExpirySeconds,
-        receiveMaximum: limits.receiveMaximum,
-        publishesPerSecond: limits.publishesPerSecond,
-        publishBytesPerSecond: limits.publishBytesPerSecond,
-        maximumTopicBytes: limits.maxTopicBytes,
-        maximumTopicLevels: limits.maxTopicLevels,
-        maximumWillBytes: limits.maxWillBytes,
-      },
-    };
+      makeSessions: (publisher) => this.#makeSessions(backplane, publisher),
+    });
+    this.#subscriptions = context.subscriptions;
+    this.#sessions = context.sessions;
+    return context;
   }
 
   /** Returns what ends arrivals. */
