@@ -1,5 +1,5 @@
-/** Whose fault the end of a connection is: what its client has done wrong is counted, by limit and for the jail. */
-import { Reason, type ReasonCode } from '../mqtt/reason.ts';
+/** Whose fault the end of a connection is: what its client has done wrong is counted, by limit and for the jail; defects of ours are reported. */
+import { MqttError, Reason, type ReasonCode } from '../mqtt/reason.ts';
 import type { Connection } from './connection.ts';
 
 /** Said for reasons of ours: the client may have done everything right. */
@@ -15,8 +15,22 @@ const notTheClients: ReadonlySet<ReasonCode> = new Set([
   Reason.connectionRateExceeded,
 ]);
 
+/** Something was thrown while a packet was handled. Returns what the client is told of it; undefined: nothing, for the defect is ours. */
+export function noteFailure(connection: Connection, error: unknown): MqttError | undefined {
+  const { counters } = connection.node;
+  if (error instanceof MqttError) {
+    counters.protocolErrors++;
+    noteBreach(connection, error.reason);
+    connection.debug('failed', 'The client broke a rule', { reason: error.reason, err: error });
+    return error;
+  }
+  counters.internalErrors++;
+  connection.log.error({ event: 'connection.bug', err: error }, 'A packet could not be handled; this is a defect');
+  return undefined;
+}
+
 /** The client has broken a rule, or is refused. */
-export function noteBreach(connection: Connection, reason: ReasonCode): void {
+function noteBreach(connection: Connection, reason: ReasonCode): void {
   const { limited } = connection.node.counters;
   if (connection.framer.hasRefused) limited[connection.state === 'connecting' ? 'maxConnectBytes' : 'maxPacketBytes']++;
   if (reason === Reason.receiveMaximumExceeded) limited.receiveMaximum++;

@@ -2,45 +2,36 @@
  * One network connection, from accept to close: its state, the read loop, and the only way it ends. What a packet means is
  * decided in receiver.ts (PUBLISH) and dispatch.ts (everything else); errors thrown there become a packet and a close here.
  */
-import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { ClientAccess } from '../access/client-access.ts';
 import { anonymous, type Identity } from '../auth/identity.ts';
 import { ClientSubscriptions } from '../broker/client-subscriptions.ts';
-import type { Claim } from '../broker/ports.ts';
 import type { CancelTimer } from '../clock.ts';
 import type { DenialCounters } from '../counters.ts';
-import { encodeDisconnect } from '../mqtt/codec.ts';
 import { Framer } from '../mqtt/framing.ts';
 import { PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
-import { MqttError, protocolError, Reason, type ReasonCode, RedirectError } from '../mqtt/reason.ts';
+import { MqttError, protocolError, Reason, type ReasonCode } from '../mqtt/reason.ts';
 import type { Session } from '../session/session.ts';
-import { publishWill, type Will } from '../session/will.ts';
+import type { Will } from '../session/will.ts';
 import type { HeldWill } from '../session/wills.ts';
 import type { Transport, TransportEvents } from '../transport/listener.ts';
 import type { Authentication } from './authenticate.ts';
-import { noteBadEnd, noteBreach } from './breach.ts';
+import { beginSession, carryOver } from './begin-session.ts';
+import { noteBadEnd, noteFailure } from './breach.ts';
+import { type Client, originOf } from './client.ts';
 import { refuseConnect } from './connect.ts';
 import type { NodeContext } from './context.ts';
 import { dispatch } from './dispatch.ts';
+import { giveBack, lastWords } from './ending.ts';
 import { Intake } from './intake.ts';
 import type { Publishing } from './intake-budget.ts';
+import { endExpired, endSilent } from './overdue.ts';
 import { PauseReason } from './pause-reason.ts';
 import { PublishRate } from './publish-rate.ts';
+import { pauseForRate } from './rate-pause.ts';
 import { Receiver } from './receiver.ts';
 import { Retaining } from './retaining.ts';
 import { Sender } from './sender.ts';
-
-/** What is known once CONNECT was accepted. */
-export interface Client {
-  readonly id: string;
-  readonly version: ProtocolVersion;
-  /** Session Expiry Interval that CONNECT asked for, in seconds. */
-  readonly requestedExpirySeconds: number;
-  readonly claim: Claim;
-  /** Receive Maximum of the client. */
-  readonly receiveMaximum: number;
-}
 
 /** Bytes that a client may send behind CONNECT before it has its CONNACK without being held back. */
 const EARLY_BYTES = 16 * 1024;
@@ -136,8 +127,7 @@ export class Connection implements TransportEvents, Publishing {
 
   /** Made when first used, unless CONNECT has brought one: many clients never need it. */
   get session(): Session {
-    this.#session ??= this.#beginSession();
-    return this.#session;
+    return this.#session ?? this.#beginSession();
   }
 
   /** Made when first used. */
@@ -269,28 +259,12 @@ export class Connection implements TransportEvents, Publishing {
   /** Called by the sweep: closes a connection that is silent for too long. */
   checkSilence(now: number): void {
     // Who is not read cannot be heard.
-    if (now - this.#lastPacketAt <= this.#silenceLimit || this.#pauses !== 0) return;
-    if (this.#state === 'accepting') {
-      if (this.awaitsIdentity) this.fail(new MqttError(Reason.serverUnavailable, 'authentication has taken too long'));
-      return this.authentication?.timeOut();
-    }
-    this.node.counters.keepAliveTimeouts++;
-    if (this.#state === 'connecting') {
-      this.node.counters.limited.connectTimeoutSeconds++;
-      noteBadEnd(this);
-    }
-    this.debug('timedOut', 'No packet within the time that the client stated');
-    // To one that has not sent CONNECT there is nothing to say, and it is given no time to let go.
-    if (this.#state === 'connecting') return this.#drop();
-    this.close(Reason.keepAliveTimeout);
+    if (now - this.#lastPacketAt > this.#silenceLimit && this.#pauses === 0) endSilent(this);
   }
 
   /** Called by the sweep: closes a connection whose credentials have ended, unless the client has renewed them. */
   checkExpiry(wall: number): void {
-    if (this.identity.expiresAt > wall || this.#state !== 'connected') return;
-    this.node.counters.credentialsExpired++;
-    this.debug('expired', 'The credentials of the client have expired');
-    this.refuse(new MqttError(Reason.notAuthorized, 'the credentials have expired'));
+    if (this.identity.expiresAt <= wall && this.#state === 'connected') endExpired(this);
   }
 
   pauseReading(reason: number): void {
@@ -306,6 +280,13 @@ export class Connection implements TransportEvents, Publishing {
     if (this.#state === 'connected') this.transport.resume();
   }
 
+  /** Reading goes on behind what has come already: that may be enough for another pause. */
+  catchUp(reason: number): void {
+    this.#pauses &= ~reason;
+    this.#process();
+    if ((this.#pauses & reason) === 0) this.resumeReading(reason);
+  }
+
   /** All clients together have too much waiting for the log. */
   holdBack(): void {
     this.pauseReading(PauseReason.budget);
@@ -319,22 +300,14 @@ export class Connection implements TransportEvents, Publishing {
   send(packet: Buffer, text?: string): void {
     if (this.#state === 'closed' || this.sender.send(packet, text)) return;
     this.debug('stalled', 'The client does not read its answers');
-    this.#drop();
+    this.drop();
   }
 
   /** Turns whatever was thrown while a packet was handled into a packet and a close. */
   fail(error: unknown): void {
     if (this.#state === 'closed') return;
-    const { counters } = this.node;
-    if (error instanceof MqttError) {
-      counters.protocolErrors++;
-      noteBreach(this, error.reason);
-      this.debug('failed', 'The client broke a rule', { reason: error.reason, err: error });
-      return this.#closeWith(error.reason, error);
-    }
-    counters.internalErrors++;
-    this.log.error({ event: 'connection.bug', err: error }, 'A packet could not be handled; this is a defect');
-    this.#closeWith(Reason.unspecifiedError, undefined);
+    const refusal = noteFailure(this, error);
+    this.#closeWith(refusal?.reason ?? Reason.unspecifiedError, refusal);
   }
 
   /** The client connected again, here or on another node: resolves when this connection holds nothing any more. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2] */
@@ -370,6 +343,12 @@ export class Connection implements TransportEvents, Publishing {
     if (this.#state === 'closed') return;
     const refusal = new MqttError(Reason.notAuthorized, 'not authorized any more: the rules have changed');
     this.#closeWith(refusal.reason, refusal, publishesWill);
+  }
+
+  /** Ends the connection without a word; the will is published. */
+  drop(): void {
+    this.#finish(undefined, true);
+    this.transport.destroy();
   }
 
   /** DISCONNECT has a Session Expiry Interval of its own. MQTT5 section 3.14.2.2.2 */
@@ -412,39 +391,19 @@ export class Connection implements TransportEvents, Publishing {
     if (this.#rate.spent !== undefined) this.#slowDown(this.#rate);
   }
 
-  /** Packets wait where they are, in the framer and in the socket, until the client may go on. */
   #slowDown(rate: PublishRate): void {
-    if (this.#state !== 'connected' || rate.spent === undefined || (this.#pauses & PauseReason.rate) !== 0) return;
-    const { clock, counters } = this.node;
-    counters.limited[rate.spent]++;
-    this.pauseReading(PauseReason.rate);
-    this.#cancelRatePause = clock.after(rate.pauseFor(), () => {
-      rate.received(0, clock.now());
-      // What has come already first: it may be enough for another pause.
-      this.#pauses &= ~PauseReason.rate;
-      this.#process();
-      if ((this.#pauses & PauseReason.rate) === 0) this.resumeReading(PauseReason.rate);
-    });
-  }
-
-  #drop(): void {
-    this.#finish(undefined, true);
-    this.transport.destroy();
+    if (this.#state !== 'connected' || (this.#pauses & PauseReason.rate) !== 0) return;
+    this.#cancelRatePause = pauseForRate(this, rate);
   }
 
   #closeWith(reason: ReasonCode, error: MqttError | undefined, publishesWill = true): void {
     const isConnected = this.#state === 'connected';
     // Before a successful CONNACK there is no DISCONNECT, and never one for MQTT 3.x. [MQTT5 3.14.0-1]
     const hasDisconnect = isConnected && this.client?.version === 5;
-    const lastPacket = hasDisconnect ? this.#encodeDisconnect(reason, error) : undefined;
+    const lastPacket = hasDisconnect ? lastWords(this, reason, error) : undefined;
     if (!isConnected && error !== undefined) refuseConnect(this, error);
     this.#finish(lastPacket, publishesWill);
     this.transport.end();
-  }
-
-  #encodeDisconnect(reason: ReasonCode, error: MqttError | undefined): Buffer {
-    const reference = error instanceof RedirectError ? error.serverReference : undefined;
-    return encodeDisconnect(reason, error?.message, this.sender.maximumPacketSize, reference);
   }
 
   /** The only end of a connection: nothing is read or written after it, and all that it held is given back. */
@@ -456,49 +415,14 @@ export class Connection implements TransportEvents, Publishing {
     this.#intake?.closed();
     this.#cancelRatePause?.();
     if (this.countedUser !== '') this.node.admission.users.left(this.countedUser);
-    if (wasConnected) this.ended = this.#giveBack(publishesWill);
+    if (wasConnected) this.ended = giveBack(this, publishesWill);
     this.node.connections.remove(this, wasConnected);
   }
 
-  /** The will first, then the session: who asks for the client finds both written. [MQTT5 3.1.2-8] [MQTT311 3.1.2-8] */
-  async #giveBack(publishesWill: boolean): Promise<void> {
-    const session = this.#session;
-    const { heldWill, node, will } = this;
-    this.will = undefined;
-    this.heldWill = undefined;
-    try {
-      if (heldWill !== undefined) await node.sessions?.endWill(heldWill, session, publishesWill);
-      else if (will !== undefined && publishesWill) void publishWill(will, '', node);
-      if (session !== undefined) await this.node.sessions?.close(session);
-    } catch (error) {
-      this.log.error({ event: 'session.closeFailed', err: error }, 'A session could not be written at its end');
-    } finally {
-      this.client?.claim.release();
-    }
-  }
-
   #beginSession(): Session {
-    const { client, node, sender } = this;
-    if (node.sessions === undefined || client === undefined) throw new Error('no sessions without a log');
-    const session = node.sessions.begin({
-      clientId: client.id,
-      user: this.user,
-      version: client.version,
-      cleanStart: true,
-      expirySeconds: 0,
-      hasWill: false,
-      receiveMaximum: client.receiveMaximum,
-      outlet: sender,
-      fenced: () => this.fenced(),
-      retainedRead: (text) => this.subscriptions.note(text, undefined),
-      isGone: () => this.isClosed,
-    });
+    const session = beginSession(this);
     this.#keepSession(session);
-    // What was subscribed before it was made, with QoS 0.
-    for (const { filter, group, identifier, noLocal, retainAsPublished, text } of this.#subscriptions?.all() ?? []) {
-      const options = { identifier, noLocal, qos: 0 as const, retainAsPublished, retainHandling: 0 as const };
-      session.subscribe(text, { filter, group }, options);
-    }
+    carryOver(this.#subscriptions, session);
     return session;
   }
 
@@ -506,9 +430,4 @@ export class Connection implements TransportEvents, Publishing {
     this.#session = session;
     this.sender.roomMade = () => session.pump();
   }
-}
-
-/** 96 bits of a hash. */
-function originOf(clientId: string): string {
-  return hash('sha256', clientId, 'base64url').slice(0, 16);
 }
