@@ -1,4 +1,4 @@
-/** How a node that stops parts from its clients; server.ts calls it once, when nothing new is accepted any more. */
+/** How a node that stops parts from its clients; server.ts calls it once, when its listeners are closed. */
 import type { Backplane } from './broker/ports.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/config.ts';
