@@ -93,10 +93,18 @@ export class NatsCluster implements Cluster {
     const previous = this.#held.get(clientId);
     const userTag = tagOf(user);
     if (previous !== undefined && !mayTake(userTag, previous)) return undefined;
-    const held = this.#hold({ clientId, userTag, yielded }, previous);
-    if (previous !== undefined) await previous.yielded();
+    // One that was given up to another node may not have written its session yet.
+    const before = all(previous?.yielded(), this.#yielding.get(clientId));
+    let cleared = (): void => {};
+    const isCleared = new Promise<void>((resolve) => {
+      cleared = resolve;
+    });
+    // Who is told that this one has yielded takes it that all before it have.
+    const held = this.#hold({ clientId, userTag, yielded: () => all(yielded(), isCleared) }, previous);
+    await before;
     // A client that moves from one connection of this node to another is nowhere else.
     const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
+    cleared();
     if (held.isRefused) {
       this.#release(held);
       return undefined;
@@ -257,6 +265,11 @@ export class NatsCluster implements Cluster {
 }
 
 function nothing(): void {}
+
+/** Resolves when all of them have. */
+async function all(...promises: ReadonlyArray<Promise<void> | undefined>): Promise<void> {
+  await Promise.all(promises);
+}
 
 /** What has no user is anybody's. */
 function mayTake(userTag: string, held: Held): boolean {
