@@ -24,6 +24,8 @@ const YIELDED = 'yielded';
 const GONE = 'gone';
 /** The client is another user's. */
 const TAKEN = 'taken';
+/** Another user asks for it too, and goes before. */
+const WANTED = 'wanted';
 
 interface Claimant {
   readonly clientId: string;
@@ -201,10 +203,11 @@ export class NatsCluster implements Cluster {
     const asking = decodeQuestion(message.string());
     if (asking === undefined) return;
     if (held === undefined) return this.#askedLate(clientId, message);
-    const isEarlier = compareStamps(asking.stamp, held.stamp) < 0;
-    // One that may yet be refused itself refuses nobody that is later.
-    if (!mayTake(asking.userTag, held) && (held.isSettled || isEarlier)) {
-      message.respond(TAKEN);
+    const isNobodys = held.userTag === '' && asking.userTag !== '';
+    const isEarlier = !isNobodys && compareStamps(asking.stamp, held.stamp) < 0;
+    // One that may yet be refused itself refuses no user that is later.
+    if (!mayTake(asking.userTag, held) && (held.isSettled || isEarlier || asking.userTag === '')) {
+      message.respond(held.isSettled ? TAKEN : WANTED);
       return;
     }
     if (isEarlier) {
@@ -235,7 +238,9 @@ export class NatsCluster implements Cluster {
     const late = (): void => settle(false);
     const text = message.string();
     if (this.#held.get(held.clientId) === held && text === GONE) return this.#questions.ask(held, late);
-    if (text === TAKEN) {
+    // Whoever has the client and asks again is not driven out by somebody who only wants it, and asks here as well.
+    if (text === WANTED && held.isSettled) return late();
+    if (text === TAKEN || text === WANTED) {
       // Of two that thought to have it, after NATS was away: this one has asked, and goes.
       if (held.isSettled) void this.#yield(held);
       else held.isRefused = true;
