@@ -19,6 +19,10 @@ const YIELD_MILLISECONDS = 2_000;
 const HEARING_MILLISECONDS = 250;
 const HEARING_SWEEP_MILLISECONDS = 25;
 const YIELD_SWEEP_MILLISECONDS = 200;
+/** A node that was frozen for a moment still answers, as one that has the client: whoever did not wait for it has to go by that all the same. */
+const LATE_MILLISECONDS = 10_000;
+/** Questions whose late answers still count. */
+const MAXIMUM_LATE = 10_000;
 
 /** A claim as it is asked for: on the control subject of its client. */
 export interface Asking extends ClaimQuestion {
@@ -49,6 +53,8 @@ export class ClaimQuestions<Asked extends Asking> {
   /** By number, in the order of their deadlines: what nobody has heard yet, and what is being worked on. */
   readonly #open = new Map<number, Question<Asked>>();
   readonly #heard = new Map<number, Question<Asked>>();
+  /** What nobody has answered in time; the deadline is that of the answer. */
+  readonly #late = new Map<number, Question<Asked>>();
   readonly #stopSweeps: ReadonlyArray<() => void>;
   #next = 1;
 
@@ -64,7 +70,10 @@ export class ClaimQuestions<Asked extends Asking> {
       },
     });
     this.#stopSweeps = [
-      clock.every(YIELD_SWEEP_MILLISECONDS, () => this.#giveUp(this.#heard)),
+      clock.every(YIELD_SWEEP_MILLISECONDS, () => {
+        this.#forgetLate();
+        this.#giveUp(this.#heard);
+      }),
       clock.every(HEARING_SWEEP_MILLISECONDS, () => this.#giveUp(this.#open)),
     ];
   }
@@ -84,13 +93,13 @@ export class ClaimQuestions<Asked extends Asking> {
       for (const { settle } of questions.values()) settle(false);
       questions.clear();
     }
+    this.#late.clear();
   }
 
   #take(number: number, message: Msg): void {
-    const question = this.#open.get(number) ?? this.#heard.get(number);
+    const question = this.#open.get(number) ?? this.#heard.get(number) ?? this.#late.get(number);
     if (question === undefined) return;
-    this.#open.delete(number);
-    this.#heard.delete(number);
+    for (const questions of [this.#open, this.#heard, this.#late]) questions.delete(number);
     if (message.string() === HEARD)
       this.#heard.set(number, { ...question, deadline: this.#clock.now() + YIELD_MILLISECONDS });
     else this.#answered(question.asking, question.settle, message);
@@ -102,6 +111,22 @@ export class ClaimQuestions<Asked extends Asking> {
       if (question.deadline > now) break;
       questions.delete(number);
       question.settle(false);
+      this.#awaitLate(number, question);
+    }
+  }
+
+  #awaitLate(number: number, { asking }: Question<Asked>): void {
+    if (this.#late.size < MAXIMUM_LATE)
+      this.#late.set(number, { asking, settle: nothing, deadline: this.#clock.now() + LATE_MILLISECONDS });
+  }
+
+  #forgetLate(): void {
+    const now = this.#clock.now();
+    for (const [number, { deadline }] of this.#late) {
+      if (deadline > now) break;
+      this.#late.delete(number);
     }
   }
 }
+
+function nothing(): void {}

@@ -30,7 +30,7 @@ const WANTED = 'wanted';
 interface Claimant {
   readonly clientId: string;
   readonly userTag: string;
-  readonly yielded: () => Promise<void>;
+  yielded: () => Promise<void>;
 }
 
 interface Held extends Claimant {
@@ -107,6 +107,8 @@ export class NatsCluster implements Cluster {
     // A client that moves from one connection of this node to another is nowhere else.
     const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
     cleared();
+    // For as long as the client is here nothing more than that is kept.
+    held.yielded = yielded;
     if (held.isRefused) {
       this.#release(held);
       return undefined;
@@ -242,8 +244,8 @@ export class NatsCluster implements Cluster {
     if (text === WANTED && held.isSettled) return late();
     if (text === TAKEN || text === WANTED) {
       // Of two that thought to have it, after NATS was away: this one has asked, and goes.
-      if (held.isSettled) void this.#yield(held);
-      else held.isRefused = true;
+      if (!held.isSettled) held.isRefused = true;
+      else if (this.#held.get(held.clientId) === held) void this.#yield(held);
       return late();
     }
     const theirs = decodeStamp(text);

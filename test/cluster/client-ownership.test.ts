@@ -9,6 +9,7 @@ import { deriveCredentials, formatUserLine } from '../../src/auth/scram-credenti
 import type { Cluster } from '../../src/broker/ports.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
 import { openBackplane } from '../support/backplane.ts';
+import { freeze } from '../support/freeze.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
 import { type ConnectFields, connectPacket, RawClient } from '../support/raw-client.ts';
@@ -96,6 +97,17 @@ test('what has no user is anybody’s, and the user that takes it keeps it', asy
   const late = await enter(0, undefined, { clientId: 'found', ...kept });
   assert.equal(late.code, NOT_AUTHORIZED);
   await late.client.closed;
+});
+
+test('who got a client id because the node that has it was frozen gives it back', { timeout: 30_000 }, async () => {
+  const ann = await enter(0, 'ann', { clientId: 'frozen' });
+  const pid = edges[0]?.pid ?? 0;
+  freeze(pid);
+  const ben = await enter(1, 'ben', { clientId: 'frozen' }).finally(() => process.kill(pid, 'SIGCONT'));
+  assert.equal(ben.code, 0);
+  await ben.client.closed;
+  await ann.client.ping();
+  await ann.client.end();
 });
 
 test('with auth.clientIdsBelongToUsers off the last one has it', async () => {
