@@ -183,6 +183,7 @@ function openSession(
   const request: OpenRequest = {
     clientId,
     user: connection.user,
+    ignoresUsers: !connection.node.bindsClientIds,
     version,
     cleanStart,
     receiveMaximum,

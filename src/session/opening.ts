@@ -24,6 +24,8 @@ export interface OpenRequest {
   readonly clientId: string;
   /** A session of one user is not given to another one; empty = no user, whose session is anybody's. */
   readonly user: string;
+  /** Stored sessions are anybody's, those too that were stored when they were not. */
+  readonly ignoresUsers?: boolean;
   readonly version: ProtocolVersion;
   readonly cleanStart: boolean;
   /** As granted; 0 = ends with the connection. */
@@ -185,10 +187,13 @@ export class Opening {
   }
 }
 
-function look({ cleanStart, isGone, user }: OpenRequest, { record, revision }: StoredSession): Before {
+function look(
+  { cleanStart, ignoresUsers = false, isGone, user }: OpenRequest,
+  { record, revision }: StoredSession,
+): Before {
   if (isGone()) throw new Error('the connection has ended');
   const found = record === undefined ? undefined : decodeRecord(record);
-  if (found !== undefined && found.user !== '' && found.user !== user)
+  if (!ignoresUsers && found !== undefined && found.user !== '' && found.user !== user)
     throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
   // One without expiry has ended with its connection, and was left by a node that died.
   const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;

@@ -122,6 +122,11 @@ test('with auth.clientIdsBelongToUsers off the last one has it', async () => {
   assert.equal(ben.code, 0);
   await ann.client.closed;
   await ben.client.end();
+  const before = await enter(0, 'ann', { clientId: 'from before', ...kept });
+  await before.client.end();
+  const after = await enter(2, 'ben', { clientId: 'from before', ...kept });
+  assert.deepEqual([after.code, after.isPresent], [0, true], 'a session that was stored when the rule was on');
+  await after.client.end();
 });
 
 test('claims of two users that cross each other leave one at most, and the one that had the client keeps it', async () => {
