@@ -15,6 +15,9 @@ const MIB = 1024 * 1024;
 /** As a packet of MQTT it would be longer than that. */
 const garbage = Buffer.from('GET / HTTP/1.1\r\n\r\n');
 
+/** Of one address. */
+const PLACES = 20;
+
 /** Whether a new network connection is closed without a word. */
 async function isRefused(port: number): Promise<boolean> {
   const client = await RawClient.open(port);
@@ -81,6 +84,35 @@ for (const [name, end] of Object.entries(badEnds)) {
     await node.stop();
   });
 }
+
+for (const [name, end] of Object.entries(badEnds))
+  test(`jail - ${name} counts once`, async () => {
+    const node = await startNode({
+      SUPERMQ_LIMITS_JAIL_SECONDS: '60',
+      SUPERMQ_LIMITS_JAIL_FAILURES: '3',
+      SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '1',
+    });
+    for (let i = 0; i < 2; i++) await end(node.tcp);
+    assert.equal(await isRefused(node.tcp), false);
+    await node.stop();
+  });
+
+test('an address has all its places again when its connections have ended, in whatever way', async () => {
+  const node = await startNode({
+    SUPERMQ_LIMITS_MAX_CONNECTIONS_PER_ADDRESS: String(PLACES),
+    SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '1',
+  });
+  for (let round = 0; round < 5; round++) {
+    const ends = Object.values(badEnds).flatMap((end) => [end(node.tcp), end(node.tcp), end(node.tcp)]);
+    await Promise.all(ends);
+    // The server's side of a socket closes a moment after the client's.
+    await eventually(async () => !(await isRefused(node.tcp)), 'a place');
+  }
+  const clients = await Promise.all(Array.from({ length: PLACES }, () => RawClient.connect(node.tcp)));
+  assert.equal(await isRefused(node.tcp), true);
+  for (const client of clients) client.socket.destroy();
+  await node.stop();
+});
 
 test('jail - clients that behave are never in it, and neither is an exempt address', async () => {
   const env = { SUPERMQ_LIMITS_JAIL_SECONDS: '60', SUPERMQ_LIMITS_JAIL_FAILURES: '2' };
