@@ -11,6 +11,7 @@ export function findConflicts(config: Config): string[] {
     ...natsConflicts(config),
     ...groupConflicts(config),
     ...drainConflicts(config),
+    ...limitConflicts(config),
     ...fileConflicts(config),
   ];
 }
@@ -25,6 +26,11 @@ function groupConflicts({ groups, leaseSeconds }: Config): string[] {
   return [
     `groups.retentionSeconds is ${groups.retentionSeconds}, but a message of a group can stay with a dead node for ${least} seconds (three times leaseSeconds): set it to ${least} or more.`,
   ];
+}
+
+function limitConflicts({ limits }: Config): string[] {
+  if (limits.connectBurst === 0 || limits.connectsPerSecond > 0) return [];
+  return ['limits.connectBurst is set without limits.connectsPerSecond, and limits nothing: set both or neither.'];
 }
 
 /** MQTT 5 has all servers in one string. */

@@ -160,6 +160,7 @@ describe('config - a mistake is a sentence with key, value and what is allowed',
       /drain\.serverReference is longer than 65535 bytes/,
     ],
     ['moved, but not where to', { env: { SUPERMQ_DRAIN_PERMANENT: 'true' } }, /^drain\.permanent is true without/],
+    ['a burst of no rate', { env: { SUPERMQ_LIMITS_CONNECT_BURST: '5' } }, /^limits\.connectBurst is set without/],
     ['no mapping', { file: yaml('- 1') }, /must contain keys and values/],
     ['missing file', { file: '/does/not/exist.yaml' }, /cannot be read: .*ENOENT/],
     [
