@@ -9,7 +9,7 @@ import { decodeClientPacket, pingresp } from '../mqtt/codec.ts';
 import { decodeConnect, requestedPacketSize, requestedVersion } from '../mqtt/connect.ts';
 import { type Framer, paddedLength } from '../mqtt/framing.ts';
 import { OutboundAliases } from '../mqtt/outbound-aliases.ts';
-import { type ConnectPacket, type DisconnectPacket, PacketType } from '../mqtt/packet.ts';
+import { type ConnectPacket, type DisconnectPacket, PacketType, type ProtocolVersion } from '../mqtt/packet.ts';
 import { MqttError, protocolError, Reason } from '../mqtt/reason.ts';
 import { acknowledge } from './acknowledge.ts';
 import { Authentication } from './authenticate.ts';
@@ -77,11 +77,15 @@ function startConnect(connection: Connection, framer: Framer): void {
   };
   connection.beginAccepting();
   const { authenticationData, authenticationMethod, clientId, password, username, version } = packet;
-  const [peer, isGone] = [() => connection.transport.peer, () => connection.isClosed];
-  const client: ConnectingClient = { clientId, version, peer, isGone };
+  const client = connectingClient(connection, clientId, version);
   if (authenticationMethod === undefined) return authenticate(connection, client, { username, password }, accept);
   connection.authentication = new Authentication(connection, authenticationMethod, client);
   connection.authentication.begin(authenticationData, accept);
+}
+
+/** Apart from {@link startConnect}, whose variables, a password among them, would be kept with it. */
+function connectingClient(connection: Connection, clientId: string, version: ProtocolVersion): ConnectingClient {
+  return { clientId, version, peer: () => connection.transport.peer, isGone: () => connection.isClosed };
 }
 
 /** The node is overloaded: the client may try elsewhere, or later. Before anything is done for it that costs something. */

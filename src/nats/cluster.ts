@@ -4,7 +4,7 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
-import type { Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
+import type { Claim, Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { ClaimBatches } from './claim-batches.ts';
 import { ClaimQuestions, HEARD, type Settle } from './claim-questions.ts';
@@ -120,7 +120,12 @@ export class NatsCluster implements Cluster {
     held.isSettled = true;
     // With routes in between, another server may not have known our subscription when it was asked.
     if (this.#connection.info?.cluster !== undefined) this.#fresh.push(held);
-    return { claim: { release: () => this.#release(held) }, found };
+    return { claim: this.#claimOf(held), found };
+  }
+
+  /** Apart from {@link claim}, whose variables would be kept with it for as long as the client is connected. */
+  #claimOf(held: Held): Claim {
+    return { release: () => this.#release(held) };
   }
 
   /** Called when the connection is back: other nodes may have been asked in vain meanwhile. */
