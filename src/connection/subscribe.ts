@@ -44,7 +44,13 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
   const outcome: Outcome = { due: [], refusals: new Set() };
   const { subscriptionIdentifier } = packet;
-  const codes = packet.requests.map((request) => grant(connection, request, subscriptionIdentifier, outcome)); // [MQTT5 3.8.4-5]
+  const { maximumSubscriptions } = connection.node.limits;
+  // [MQTT5 3.8.4-5] Of more filters than a client may have the rest is not even looked at: a packet can hold some hundred thousand.
+  const codes = packet.requests.map((request, index) =>
+    index < maximumSubscriptions
+      ? grant(connection, request, subscriptionIdentifier, outcome)
+      : tooMany(connection, outcome.refusals),
+  );
   const text = outcome.refusals.size === 0 ? undefined : [...outcome.refusals].join('; ');
   if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes, text);
   pendingSubscribes.add(packet.packetId);
@@ -175,10 +181,7 @@ function grant(
   }
   const isNew = subscriptions.get(request.filter) === undefined;
   const { maximumSubscriptions } = node.limits;
-  if (isNew && subscriptions.size >= maximumSubscriptions) {
-    limited.maxSubscriptionsPerClient++;
-    return refuse(Reason.quotaExceeded, `quota: more than ${maximumSubscriptions} subscriptions`);
-  }
+  if (isNew && subscriptions.size >= maximumSubscriptions) return tooMany(connection, refusals);
   const { noLocal, retainAsPublished } = request;
   const groups = node.sessions?.groups;
   if (isNew && group !== undefined && groups?.accepts(group, filter) === false) {
@@ -196,6 +199,12 @@ function grant(
   const isDue = request.retainHandling === 0 || (request.retainHandling === 1 && isNew);
   if (isDue && group === undefined && node.capabilities.retainAvailable) oweRetained(connection, request.filter, due);
   return qos;
+}
+
+function tooMany({ node: { counters, limits } }: Connection, refusals: Set<string>): ReasonCode {
+  counters.limited.maxSubscriptionsPerClient++;
+  refusals.add(`quota: more than ${limits.maximumSubscriptions} subscriptions`);
+  return Reason.quotaExceeded;
 }
 
 /** Enters the subscription in the session, if there is one or has to be; false when its record would become too large. */

@@ -145,3 +145,15 @@ test('the end - a client that sends on behind it is cut off before the time that
   const took = performance.now() - started;
   assert.ok(took < 3_000, `${took} ms`);
 });
+
+test('subscriptions - of one SUBSCRIBE with more filters than a client may have the rest is refused without a look', async () => {
+  const few = await startNode({ SUPERMQ_LIMITS_MAX_SUBSCRIPTIONS_PER_CLIENT: '3' });
+  const client = await RawClient.connect(few.tcp, { version: 5 });
+  const [granted, quota] = [0, 0x97];
+  // The last one is no legal filter, which nobody has found out.
+  assert.deepEqual(await client.subscribe('a', 'b', 'c', 'd', 'a/#/b'), [granted, granted, granted, quota, quota]);
+  assert.equal(few.counters.limited.maxSubscriptionsPerClient, 2);
+  assert.deepEqual(await client.subscribe('c', 'd'), [granted, quota], 'one that is there can be replaced');
+  await client.end();
+  await few.stop();
+});
