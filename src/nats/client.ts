@@ -184,21 +184,30 @@ function connectionOptions(settings: NatsSettings, name: string): ConnectionOpti
 
 /** Files are read for each attempt: credentials can be replaced while the node runs. */
 function authenticatorOf({ credsFile, nkeySeedFile }: NatsSettings): Authenticator | undefined {
-  if (credsFile !== '') return credsAuthenticator(rereading(credsFile));
-  return nkeySeedFile === '' ? undefined : nkeyAuthenticator(rereading(nkeySeedFile, (text) => text.trim()));
+  if (credsFile !== '') return rereading(credsFile, credsAuthenticator);
+  if (nkeySeedFile === '') return undefined;
+  return rereading(nkeySeedFile, (seed) => nkeyAuthenticator(encoder.encode(decoder.decode(seed).trim())));
 }
 
-/** What is in the file; while it cannot be read, what was in it before. */
-function rereading(path: string, clean = (text: string): string => text): () => Uint8Array {
-  const read = (): Uint8Array => new TextEncoder().encode(clean(readFileSync(path, 'utf8')));
-  let last = read();
-  return () => {
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/**
+ * With what is in the file; while that cannot be read or is of no use, with what was in it before: NATS says whether the old one still holds.
+ * The library would give the connection up for good when its authenticator throws, so only the first attempt to connect hears of that.
+ */
+function rereading(path: string, make: (content: Uint8Array) => Authenticator): Authenticator {
+  let last: Authenticator | undefined;
+  return (nonce) => {
     try {
-      last = read();
-    } catch {
-      // Being replaced, or removed by mistake: NATS says whether the old one still holds.
+      const authenticator = make(readFileSync(path));
+      const credentials = authenticator(nonce);
+      last = authenticator;
+      return credentials;
+    } catch (error) {
+      if (last === undefined) throw error;
+      return last(nonce);
     }
-    return last;
   };
 }
 
