@@ -1,12 +1,9 @@
 /** Claims that take each other's place before the first one has written its session: who is let in finds nothing half done. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import type { Claimed } from '../../src/broker/ports.ts';
-import { systemClock } from '../../src/clock.ts';
-import { NatsCluster } from '../../src/nats/cluster.ts';
-import { connectWired } from '../../src/nats/wire/connect.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
+import { claimNodes } from '../support/claim-nodes.ts';
 
 /** Of the nodes, by number: the first has the client, then each of the others wants it while the first is still writing. */
 const orders = [
@@ -19,23 +16,7 @@ const orders = [
 /** Long after a claim that did not wait would have been told that it has the client. */
 const WRITING_MILLISECONDS = 600;
 
-let nats: NatsServerProcess;
-let nodes: NatsCluster[];
-
-before(async () => {
-  nats = await startNatsServer({ jetstream: false });
-  const start = async (incarnation: string): Promise<NatsCluster> =>
-    new NatsCluster({
-      incarnation,
-      connection: await connectWired({ servers: nats.url, noEcho: true }),
-      clock: systemClock,
-    });
-  nodes = await Promise.all(['one', 'two', 'three'].map(start));
-});
-after(async () => {
-  await Promise.all(nodes.map((node) => node.close()));
-  await nats.stop();
-});
+const node = claimNodes();
 
 async function nothing(): Promise<void> {}
 
@@ -53,9 +34,7 @@ for (const order of orders)
       isWritten = true;
     };
     const claim = (index: number, yielded: () => Promise<void>): Promise<Claimed<boolean> | undefined> => {
-      const node = nodes[index];
-      assert.ok(node !== undefined);
-      return node.claim({ clientId, user: '', yielded, look: async () => isWritten });
+      return node(index).claim({ clientId, user: '', yielded, look: async () => isWritten });
     };
     await claim(order[0], writing);
     // A connection that is not accepted yet holds nothing of its own.

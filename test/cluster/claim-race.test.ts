@@ -1,34 +1,15 @@
 /** Claims of one client id that cross each other, several on each of two nodes: exactly one is left, however they interleave. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import type { Claim } from '../../src/broker/ports.ts';
-import { systemClock } from '../../src/clock.ts';
-import { NatsCluster } from '../../src/nats/cluster.ts';
-import { connectWired } from '../../src/nats/wire/connect.ts';
-import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
+import { claimNodes } from '../support/claim-nodes.ts';
 import { poll } from '../support/poll.ts';
 
 const ROUNDS = 600;
 const CLAIMS = 6;
 
-let nats: NatsServerProcess;
-let nodes: NatsCluster[];
-
-before(async () => {
-  nats = await startNatsServer({ jetstream: false });
-  const start = async (incarnation: string): Promise<NatsCluster> =>
-    new NatsCluster({
-      incarnation,
-      connection: await connectWired({ servers: nats.url, noEcho: true }),
-      clock: systemClock,
-    });
-  nodes = await Promise.all(['one', 'two', 'three'].map(start));
-});
-after(async () => {
-  await Promise.all(nodes.map((node) => node.close()));
-  await nats.stop();
-});
+const node = claimNodes();
 
 async function nothing(): Promise<void> {}
 
@@ -41,7 +22,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
   for (let round = 0; round < ROUNDS; round++) {
     const alive = new Set<number>();
     // The client has just left another node, which still listens for a while.
-    (await nodes[2]?.claim({ clientId: `race-${round}`, user: '', yielded: nothing, look: nothing }))?.claim.release();
+    (await node(2).claim({ clientId: `race-${round}`, user: '', yielded: nothing, look: nothing }))?.claim.release();
     const claim = async (index: number): Promise<Claim> => {
       await turns(((round >> index) & 3) * index);
       alive.add(index);
@@ -49,9 +30,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
         await turns(round % 3);
         alive.delete(index);
       };
-      const node = nodes[index % 2];
-      assert.ok(node !== undefined);
-      const claimed = await node.claim({ clientId: `race-${round}`, user: '', yielded, look: nothing });
+      const claimed = await node(index % 2).claim({ clientId: `race-${round}`, user: '', yielded, look: nothing });
       assert.ok(claimed !== undefined);
       return claimed.claim;
     };
