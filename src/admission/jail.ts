@@ -52,7 +52,8 @@ export class Jail {
     const { clock, counters, jailed, settings } = this.#options;
     const { jailFailures, jailSeconds } = settings;
     const now = clock.now();
-    if (jailFailures === 0 || this.#failures.add(address, now) < jailFailures) return;
+    // A flood has connections left when its address goes to jail: they neither put it there again nor keep it there longer.
+    if (jailFailures === 0 || this.holds(address) || this.#failures.add(address, now) < jailFailures) return;
     this.#failures.forget(address);
     this.#addresses.set(address, now + jailSeconds * 1000);
     counters.addressesJailed++;

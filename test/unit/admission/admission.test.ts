@@ -110,6 +110,16 @@ test('jail - an address is kept out after too many bad ends within the window, a
   assert.ok(gate.admission.admit('192.0.2.1'));
 });
 
+test('jail - the connections that an address still has when it is jailed do not jail it again', () => {
+  const gate = makeGate({ jailSeconds: 100, jailFailures: 3, jailWindowSeconds: 200 });
+  for (let i = 0; i < 10; i++) gate.admission.failed('192.0.2.1');
+  gate.clock.pass(99);
+  for (let i = 0; i < 10; i++) gate.admission.failed('192.0.2.1');
+  gate.clock.pass(2);
+  assert.ok(gate.admission.admit('192.0.2.1'), 'nor longer');
+  assert.equal(gate.counters.addressesJailed, 1);
+});
+
 test('jail - who is above the rate of its address often enough is jailed for it', () => {
   const gate = makeGate({ jailSeconds: 100, jailFailures: 10, connectsPerSecondPerAddress: 5 });
   assert.equal(tryIn(gate, '192.0.2.1', 100), 5);
