@@ -15,6 +15,8 @@ import { oweRetained, sendRetained } from './retained.ts';
 
 /** SUBSCRIBE packets of one client that may wait for their SUBACK; a client that sends more breaks its flow. */
 const PENDING_SUBSCRIBES = 1_024;
+/** Filters of one SUBSCRIBE that are looked at however few subscriptions a client may have: they can repeat each other, and be replaced. */
+const FILTERS_LOOKED_AT = 1_000;
 const HIGHEST_GRANTED = 2;
 const RETRY_MILLISECONDS = 500;
 
@@ -44,10 +46,10 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
   const outcome: Outcome = { due: [], refusals: new Set() };
   const { subscriptionIdentifier } = packet;
-  const { maximumSubscriptions } = connection.node.limits;
+  const lookedAt = Math.max(connection.node.limits.maximumSubscriptions, FILTERS_LOOKED_AT);
   // [MQTT5 3.8.4-5] Of more filters than a client may have the rest is not even looked at: a packet can hold some hundred thousand.
   const codes = packet.requests.map((request, index) =>
-    index < maximumSubscriptions
+    index < lookedAt
       ? grant(connection, request, subscriptionIdentifier, outcome)
       : tooMany(connection, outcome.refusals),
   );
