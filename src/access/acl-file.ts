@@ -1,6 +1,6 @@
 /**
  * The file of access rules: read at the start, which bad content stops, and again when it has changed; then bad content leaves the rules as
- * they were. node-access.ts opens it.
+ * they were. node/access.ts opens it.
  */
 import type { CancelTimer, Clock } from '../clock.ts';
 import { watchFile } from '../watched-file.ts';

@@ -1,4 +1,4 @@
-/** Makes what a client may do out of the rules of its credentials and of the file. node-access.ts builds one for the node. */
+/** Makes what a client may do out of the rules of its credentials and of the file. node/access.ts builds one for the node. */
 import type { AclEntries } from './acl-entries.ts';
 import { ClientAccess } from './client-access.ts';
 import { compileRules, type Names } from './compiled-rule.ts';

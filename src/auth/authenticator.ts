@@ -1,6 +1,6 @@
 /**
  * Who a client is: the contract between the connection, which has what CONNECT says and carries AUTH packets (MQTT 5 section 4.12), and
- * whatever decides. node-authentication.ts builds one authenticator for the node. What is seen and said here is secret: nobody logs it.
+ * whatever decides. node/authentication.ts builds one authenticator for the node. What is seen and said here is secret: nobody logs it.
  */
 import type { ProtocolVersion } from '../mqtt/packet.ts';
 import { Reason, type ReasonCode } from '../mqtt/reason.ts';

@@ -1,7 +1,7 @@
 /**
  * The links of a node as one authenticator. They are asked in their order: who accepts or refuses decides, who does not know the client
  * leaves it to the next, and who cannot say now ends it, so that an outage lets nobody in and denies nobody. server.ts gets it from
- * node-authentication.ts.
+ * node/authentication.ts.
  */
 import {
   type Authenticator,

@@ -1,6 +1,6 @@
 /**
  * The file with users and their passwords: read at the start, which a bad line stops, and again when it has changed; then bad content
- * leaves the users as they were. node-authentication.ts opens it.
+ * leaves the users as they were. node/authentication.ts opens it.
  */
 import type { CancelTimer } from '../clock.ts';
 import { type WatchedFileOptions, watchFile } from '../watched-file.ts';

@@ -1,6 +1,6 @@
 /**
  * Keys that tokens are signed with, each bound to the algorithms of its kind: what a token says of its algorithm picks among them, and
- * can never make a public key a secret. jwt.ts asks; node-authentication.ts fills it from files, jwks-url.ts from a URL.
+ * can never make a public key a secret. jwt.ts asks; node/authentication.ts fills it from files, jwks-url.ts from a URL.
  */
 import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 

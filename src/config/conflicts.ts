@@ -16,7 +16,7 @@ export function findConflicts(config: Config): string[] {
   ];
 }
 
-/** A lease, and twice that for what a silent node holds (`groupAckWaitSeconds` in node-backplane.ts). */
+/** A lease, and twice that for what a silent node holds (`groupAckWaitSeconds` in node/backplane.ts). */
 const LEASES_IN_RETENTION = 3;
 
 /** A group must outlive a node that dies with its last messages. */

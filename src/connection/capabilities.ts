@@ -1,5 +1,5 @@
 /**
- * What this node offers its clients: configured, and possible with its backplane. Made once by node-context.ts; CONNACK says it, and every
+ * What this node offers its clients: configured, and possible with its backplane. Made once by node/context.ts; CONNACK says it, and every
  * packet is held to it.
  */
 import { isPublishAllowed } from '../broker/walls.ts';

@@ -1,4 +1,4 @@
-/** What a connection needs of its node, made once by node-context.ts and shared by all connections. */
+/** What a connection needs of its node, made once by node/context.ts and shared by all connections. */
 import type { Logger } from 'pino';
 import type { Authorizer } from '../access/authorizer.ts';
 import type { NodeAdmission } from '../admission/admission.ts';

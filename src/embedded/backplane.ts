@@ -1,5 +1,5 @@
 /**
- * The ports of broker/ports.ts in memory, all of them: what a node has that is alone. node-backplane.ts takes it when no NATS servers are
+ * The ports of broker/ports.ts in memory, all of them: what a node has that is alone. node/backplane.ts takes it when no NATS servers are
  * configured. What it stores ends with the process.
  */
 import type { Backplane, BusEvents, NodeLease } from '../broker/ports.ts';

@@ -3,13 +3,13 @@
  * once; a backplane that stores nothing has none of them.
  */
 import type { Logger } from 'pino';
-import type { Backplane } from './broker/ports.ts';
-import type { Publisher } from './broker/publish.ts';
-import type { CancelTimer, Clock } from './clock.ts';
-import type { Counters } from './counters.ts';
-import { Sessions } from './session/sessions.ts';
-import { handOverWills, type WillHandoverOptions } from './session/will-handover.ts';
-import { Wills } from './session/wills.ts';
+import type { Backplane } from '../broker/ports.ts';
+import type { Publisher } from '../broker/publish.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import { Sessions } from '../session/sessions.ts';
+import { handOverWills, type WillHandoverOptions } from '../session/will-handover.ts';
+import { Wills } from '../session/wills.ts';
 
 export interface NodeSessionsOptions {
   readonly backplane: Backplane;

@@ -1,21 +1,21 @@
 /** What the connections of a node share, made of the configuration and of the parts that server.ts has. */
-import type { Authorizer } from './access/authorizer.ts';
-import type { NodeAdmission } from './admission/admission.ts';
-import type { Authenticator } from './auth/authenticator.ts';
-import { Delivery } from './broker/deliver.ts';
-import type { Backplane } from './broker/ports.ts';
-import { Publisher } from './broker/publish.ts';
-import { Subscriptions } from './broker/subscriptions.ts';
-import type { Clock } from './clock.ts';
-import type { Config } from './config/config.ts';
-import { availableCapabilities } from './connection/capabilities.ts';
-import type { Connections } from './connection/connections.ts';
-import type { ConnectionLimits, NodeContext } from './connection/context.ts';
-import { Denials } from './connection/denials.ts';
-import { IntakeBudget } from './connection/intake-budget.ts';
-import { WriteBatch } from './connection/write-batch.ts';
-import type { Counters } from './counters.ts';
-import type { Sessions } from './session/sessions.ts';
+import type { Authorizer } from '../access/authorizer.ts';
+import type { NodeAdmission } from '../admission/admission.ts';
+import type { Authenticator } from '../auth/authenticator.ts';
+import { Delivery } from '../broker/deliver.ts';
+import type { Backplane } from '../broker/ports.ts';
+import { Publisher } from '../broker/publish.ts';
+import { Subscriptions } from '../broker/subscriptions.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/config.ts';
+import { availableCapabilities } from '../connection/capabilities.ts';
+import type { Connections } from '../connection/connections.ts';
+import type { ConnectionLimits, NodeContext } from '../connection/context.ts';
+import { Denials } from '../connection/denials.ts';
+import { IntakeBudget } from '../connection/intake-budget.ts';
+import { WriteBatch } from '../connection/write-batch.ts';
+import type { Counters } from '../counters.ts';
+import type { Sessions } from '../session/sessions.ts';
 
 export interface ContextOptions {
   readonly config: Config;

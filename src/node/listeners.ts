@@ -5,16 +5,16 @@
 import cluster from 'node:cluster';
 import { BlockList } from 'node:net';
 import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/config.ts';
+import type { Counters } from '../counters.ts';
+import { Arrivals } from '../transport/arrivals.ts';
+import type { Accept, Admission, Listener, ListenOptions, TlsMaterial, TlsOptions } from '../transport/listener.ts';
+import { listenTcp } from '../transport/tcp.ts';
+import { listenUnix } from '../transport/unix.ts';
+import { listenWebSocket } from '../transport/ws.ts';
 import { tellArrivalFailures } from './arrival-failures.ts';
-import type { Clock } from './clock.ts';
-import type { Config } from './config/config.ts';
-import type { Counters } from './counters.ts';
 import { openTlsFiles, type TlsFiles } from './tls-files.ts';
-import { Arrivals } from './transport/arrivals.ts';
-import type { Accept, Admission, Listener, ListenOptions, TlsMaterial, TlsOptions } from './transport/listener.ts';
-import { listenTcp } from './transport/tcp.ts';
-import { listenUnix } from './transport/unix.ts';
-import { listenWebSocket } from './transport/ws.ts';
 
 /** WebSocket frames may carry several packets, up to this much beside the largest one. */
 const FRAME_ALLOWANCE_BYTES = 64 * 1024;

@@ -3,22 +3,22 @@
  * it once.
  */
 import type { Logger } from 'pino';
-import { anonymousLink } from './auth/anonymous.ts';
-import type { Authenticator, ChainLink } from './auth/authenticator.ts';
-import { certificateLink } from './auth/certificate.ts';
-import { authenticationChain } from './auth/chain.ts';
-import { HttpHookLink } from './auth/http-hook.ts';
-import { PasswordLink } from './auth/password.ts';
-import { openPasswordFile } from './auth/password-file.ts';
-import { scramLink } from './auth/scram.ts';
-import { openScramFile } from './auth/scram-file.ts';
-import type { CancelTimer, Clock } from './clock.ts';
-import { chainOf, isOpen } from './config/auth-conflicts.ts';
-import type { AuthConfig, ChainName, Config } from './config/config.ts';
-import type { Counters } from './counters.ts';
-import { openJwt } from './node-tokens.ts';
+import { anonymousLink } from '../auth/anonymous.ts';
+import type { Authenticator, ChainLink } from '../auth/authenticator.ts';
+import { certificateLink } from '../auth/certificate.ts';
+import { authenticationChain } from '../auth/chain.ts';
+import { HttpHookLink } from '../auth/http-hook.ts';
+import { PasswordLink } from '../auth/password.ts';
+import { openPasswordFile } from '../auth/password-file.ts';
+import { scramLink } from '../auth/scram.ts';
+import { openScramFile } from '../auth/scram-file.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import { chainOf, isOpen } from '../config/auth-conflicts.ts';
+import type { AuthConfig, ChainName, Config } from '../config/config.ts';
+import type { Counters } from '../counters.ts';
+import { watchFile } from '../watched-file.ts';
 import { RefusalLog } from './refusal-log.ts';
-import { watchFile } from './watched-file.ts';
+import { openJwt } from './tokens.ts';
 
 export interface AuthenticationOptions {
   readonly config: Config;

@@ -1,10 +1,10 @@
 /** How a node that stops parts from its clients; server.ts calls it once, when its listeners are closed. */
-import type { Backplane } from './broker/ports.ts';
-import type { Clock } from './clock.ts';
-import type { Config } from './config/config.ts';
-import type { Connections } from './connection/connections.ts';
-import type { NodeContext } from './connection/context.ts';
-import { Reason, RedirectError } from './mqtt/reason.ts';
+import type { Backplane } from '../broker/ports.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/config.ts';
+import type { Connections } from '../connection/connections.ts';
+import type { NodeContext } from '../connection/context.ts';
+import { Reason, RedirectError } from '../mqtt/reason.ts';
 
 /** How long a stopping node waits for the CONNECT of a network connection that is open already, to redirect its client; at most half of what it has. */
 const CONNECT_GRACE_MILLISECONDS = 1_000;

@@ -1,6 +1,6 @@
 /** The settings of all streams, from the configuration. */
-import type { Config } from './config/config.ts';
-import type { StorageSettings } from './nats/provision.ts';
+import type { Config } from '../config/config.ts';
+import type { StorageSettings } from '../nats/provision.ts';
 
 export function storageSettings({ log, replicas, storage }: Config['nats']): StorageSettings {
   return {

@@ -1,8 +1,8 @@
 /** Network connections that were closed before they came to speak MQTT: counted by cause, and told to the log at most once a second. listeners.ts uses it. */
 import type { Logger } from 'pino';
-import type { Clock } from './clock.ts';
-import type { Counters } from './counters.ts';
-import type { ArrivalFailure } from './transport/arrivals.ts';
+import type { Clock } from '../clock.ts';
+import type { Counters } from '../counters.ts';
+import type { ArrivalFailure } from '../transport/arrivals.ts';
 
 const LINE_MILLISECONDS = 1_000;
 

@@ -1,11 +1,11 @@
 /** What a node publishes to and stores in, as configured: NATS, or without servers the same in memory. server.ts connects it once. */
-import type { Backplane, BusEvents, LogEvents } from './broker/ports.ts';
-import type { Clock } from './clock.ts';
-import type { Config } from './config/config.ts';
-import type { NodeContext } from './connection/context.ts';
-import type { Counters } from './counters.ts';
-import { makeEmbeddedBackplane } from './embedded/backplane.ts';
-import { connectNatsBackplane } from './nats/backplane.ts';
+import type { Backplane, BusEvents, LogEvents } from '../broker/ports.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/config.ts';
+import type { NodeContext } from '../connection/context.ts';
+import type { Counters } from '../counters.ts';
+import { makeEmbeddedBackplane } from '../embedded/backplane.ts';
+import { connectNatsBackplane } from '../nats/backplane.ts';
 import { storageSettings } from './storage-settings.ts';
 
 /** A message of a group goes from a silent node to another member when the node can no longer serve for sure. */

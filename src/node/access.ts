@@ -1,9 +1,9 @@
 /** What clients of a node may do, as configured: rules of a file, read again when it changes. server.ts opens it once. */
-import { openAclFile } from './access/acl-file.ts';
-import { Authorizer } from './access/authorizer.ts';
-import type { Clock } from './clock.ts';
-import type { Config } from './config/config.ts';
-import type { NodeContext } from './connection/context.ts';
+import { openAclFile } from '../access/acl-file.ts';
+import { Authorizer } from '../access/authorizer.ts';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config/config.ts';
+import type { NodeContext } from '../connection/context.ts';
 
 export interface AccessOptions {
   readonly acl: Config['acl'];

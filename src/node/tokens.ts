@@ -1,10 +1,10 @@
-/** The tokens that a node accepts, with where their keys come from. node-authentication.ts opens it. */
+/** The tokens that a node accepts, with where their keys come from. node/authentication.ts opens it. */
 
-import { JwksUrl } from './auth/jwks-url.ts';
-import { JwtLink, type TokenKeys } from './auth/jwt.ts';
-import { parsePublicKeys, parseSecret, type TokenKey, TokenKeyError } from './auth/token-keys.ts';
-import type { LinkContext } from './node-authentication.ts';
-import { watchFile } from './watched-file.ts';
+import { JwksUrl } from '../auth/jwks-url.ts';
+import { JwtLink, type TokenKeys } from '../auth/jwt.ts';
+import { parsePublicKeys, parseSecret, type TokenKey, TokenKeyError } from '../auth/token-keys.ts';
+import { watchFile } from '../watched-file.ts';
+import type { LinkContext } from './authentication.ts';
 
 /** @throws TokenKeyError that names the option and the file */
 export function openJwt(context: LinkContext): JwtLink {

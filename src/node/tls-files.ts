@@ -5,10 +5,10 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import type { CancelTimer, Clock } from './clock.ts';
-import { type Config, ConfigError } from './config/config.ts';
-import type { TlsMaterial } from './transport/listener.ts';
-import { watchFile } from './watched-file.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
+import { type Config, ConfigError } from '../config/config.ts';
+import type { TlsMaterial } from '../transport/listener.ts';
+import { watchFile } from '../watched-file.ts';
 
 /** How long certificate and key may take to change. */
 const MISMATCH_MILLISECONDS = 5_000;

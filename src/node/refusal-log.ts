@@ -1,8 +1,8 @@
 /** Lines about clients that are not let in: one a second for each reason, with the number of those before it that got none. */
 import type { Logger } from 'pino';
-import type { Judgement } from './auth/chain.ts';
-import { looksLikeToken } from './auth/jwt.ts';
-import type { Clock } from './clock.ts';
+import type { Judgement } from '../auth/chain.ts';
+import { looksLikeToken } from '../auth/jwt.ts';
+import type { Clock } from '../clock.ts';
 
 const PAUSE_MILLISECONDS = 1_000;
 const MAXIMUM_CHARACTERS = 128;
