@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { metricsTable } from '../support/metrics-table.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
@@ -39,4 +40,8 @@ test('docs - every metric that a page names is one', () => {
       assert.ok(metrics.includes(`'${name}'`), `${page} names ${name}`);
     }
   }
+});
+
+test('docs - docs/metrics.md has the metrics of a node (npm run docs:metrics)', async () => {
+  assert.ok(readFileSync(join(root, 'docs/metrics.md'), 'utf8').endsWith(await metricsTable()));
 });
