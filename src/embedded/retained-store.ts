@@ -12,6 +12,7 @@ import type {
 } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import { hasWildcard, topicMatches } from '../mqtt/topic.ts';
+import { ownCopy } from './own-copy.ts';
 
 const DEFAULT_MAXIMUM_BYTES = 64 * 1024 * 1024;
 /** Memory that a message takes beside payload, topic and properties. */
@@ -94,9 +95,9 @@ export class EmbeddedRetainedStore implements RetainedStore {
       position: ++this.#lastPosition,
       sequence,
       topic,
-      payload: Buffer.from(payload),
+      payload: ownCopy(payload),
       qos,
-      extras,
+      extras: { ...extras, properties: ownCopy(extras.properties) },
       expirySeconds,
       storedAt: this.#clock.wall(),
     };

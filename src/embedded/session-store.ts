@@ -5,6 +5,7 @@
 import type { SessionPage, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import { StoreFullError } from '../store-full.ts';
+import { ownCopy } from './own-copy.ts';
 
 /** As much as nats-server's default max_payload lets through. */
 const MAXIMUM_BYTES = 1024 * 1024;
@@ -62,7 +63,7 @@ export class EmbeddedSessionStore implements SessionStore {
     const revision = ++this.#lastRevision;
     const endsAt = ttlSeconds === 0 ? Number.POSITIVE_INFINITY : this.#clock.now() + ttlSeconds * 1_000;
     // A copy: the caller may write into its buffer again.
-    this.#entries.set(clientId, { record: Buffer.from(record), revision, endsAt });
+    this.#entries.set(clientId, { record: ownCopy(record), revision, endsAt });
     if (--this.#savesUntilSweep === 0) this.#sweep();
     return revision;
   }

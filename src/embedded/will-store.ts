@@ -3,6 +3,7 @@
  * (test/contract), but wills end with the process.
  */
 import type { StoredWill, WillPage, WillStore } from '../broker/ports.ts';
+import { ownCopy } from './own-copy.ts';
 
 /** As much as nats-server's default max_payload lets through. */
 const MAXIMUM_BYTES = 1024 * 1024;
@@ -35,7 +36,7 @@ export class EmbeddedWillStore implements WillStore {
     // Behind all others, as in a stream: pages are in the order of revisions.
     wills.delete(clientId);
     // A copy: the caller may write into its buffer again.
-    wills.set(clientId, { record: Buffer.from(record), revision });
+    wills.set(clientId, { record: ownCopy(record), revision });
     return revision;
   }
 
