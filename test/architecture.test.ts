@@ -14,6 +14,7 @@ const shared = [
   'clock.ts',
   'bounded-cache.ts',
   'noted-topics.ts',
+  'own-memory.ts',
   'store-full.ts',
   'watched-file.ts',
 ];

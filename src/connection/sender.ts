@@ -7,6 +7,7 @@ import type { Counters } from '../counters.ts';
 import { explain } from '../mqtt/explain.ts';
 import type { OutboundAliases } from '../mqtt/outbound-aliases.ts';
 import { MqttError, Reason } from '../mqtt/reason.ts';
+import { joinOwn } from '../own-memory.ts';
 import type { Outlet } from '../session/outlet.ts';
 import type { Transport } from '../transport/listener.ts';
 import type { Flushable, WriteBatch } from './write-batch.ts';
@@ -143,7 +144,9 @@ export class Sender implements Subscriber, Outlet, Flushable {
     const bytes = this.#partBytes - parts.length * BUFFER_OVERHEAD_BYTES;
     this.#counters.bytesSent += bytes;
     const first = parts[0];
-    if (parts.length === 1 && first !== undefined) this.#transport.write(first);
+    // The transport keeps what the kernel does not take: nothing but what is accounted for may stay in memory with it.
+    if (this.#transport.bufferedBytes > 0) this.#transport.write(joinOwn(parts));
+    else if (parts.length === 1 && first !== undefined) this.#transport.write(first);
     else if (bytes <= JOIN_BYTES) this.#transport.write(Buffer.concat(parts));
     else for (const part of parts) this.#transport.write(part);
     this.#parts.length = 0;
@@ -155,7 +158,7 @@ export class Sender implements Subscriber, Outlet, Flushable {
   #compact(): void {
     const shared = this.#parts.length - this.#privateParts;
     if (shared === 0) return;
-    const copy = Buffer.concat(this.#parts.splice(this.#privateParts));
+    const copy = joinOwn(this.#parts.splice(this.#privateParts));
     this.#parts.push(copy);
     this.#partBytes -= (shared - 1) * BUFFER_OVERHEAD_BYTES;
     this.#privateParts++;

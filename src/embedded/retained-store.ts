@@ -12,7 +12,7 @@ import type {
 } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import { hasWildcard, topicMatches } from '../mqtt/topic.ts';
-import { ownCopy } from './own-copy.ts';
+import { ownCopy } from '../own-memory.ts';
 
 const DEFAULT_MAXIMUM_BYTES = 64 * 1024 * 1024;
 /** Memory that a message takes beside payload, topic and properties. */

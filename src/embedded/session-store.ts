@@ -4,8 +4,8 @@
  */
 import type { SessionPage, SessionStore, StoredSession } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
+import { ownCopy } from '../own-memory.ts';
 import { StoreFullError } from '../store-full.ts';
-import { ownCopy } from './own-copy.ts';
 
 /** As much as nats-server's default max_payload lets through. */
 const MAXIMUM_BYTES = 1024 * 1024;

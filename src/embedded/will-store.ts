@@ -3,7 +3,7 @@
  * (test/contract), but wills end with the process.
  */
 import type { StoredWill, WillPage, WillStore } from '../broker/ports.ts';
-import { ownCopy } from './own-copy.ts';
+import { ownCopy } from '../own-memory.ts';
 
 /** As much as nats-server's default max_payload lets through. */
 const MAXIMUM_BYTES = 1024 * 1024;
