@@ -126,6 +126,10 @@ export interface Counters {
   busReconnects: number;
   /** Requests of this node that NATS refused: permissions are missing, or a login has ended. */
   busRefused: number;
+  /** Subscriptions for filters of clients among them. */
+  busSubscriptionsRefused: number;
+  /** Filters whose SUBACK said so. */
+  subscribesRefused: number;
   /** Retained messages put in their place, removals included. */
   retainedStored: number;
   /** Retained messages for which there was no room. */
@@ -195,6 +199,8 @@ export function makeCounters(): Counters {
     busReceived: 0,
     busReconnects: 0,
     busRefused: 0,
+    busSubscriptionsRefused: 0,
+    subscribesRefused: 0,
     retainedStored: 0,
     retainedRefused: 0,
     sessionsRefused: 0,

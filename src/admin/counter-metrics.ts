@@ -22,6 +22,14 @@ const counterMetrics = {
     'supermq_bus_refused_total',
     'Requests of this node that the backplane refused: missing permissions, ended logins',
   ],
+  busSubscriptionsRefused: [
+    'supermq_bus_subscriptions_refused_total',
+    'Subscriptions for filters of clients that the backplane refused to this node',
+  ],
+  subscribesRefused: [
+    'supermq_subscribes_refused_total',
+    'Filters refused in SUBACK because the backplane refused them to this node',
+  ],
   retainedStored: ['supermq_retained_stored_total', 'Retained messages put in their place, removals included'],
   retainedRefused: ['supermq_retained_refused_total', 'Retained messages that the store had no room for'],
   sessionsRefused: ['supermq_sessions_refused_total', 'CONNECTs for whose session the store had no room'],

@@ -33,7 +33,7 @@ export class ClientSubscriptions {
   }
 
   /** Adds a subscription or replaces the one with the same text. Overlaps and serial are set here. [MQTT5 3.8.4-3] [MQTT311 3.8.4-3] */
-  add(wanted: Omit<Subscription, 'serial' | 'overlapping' | 'place' | 'noted'>): void {
+  add(wanted: Omit<Subscription, 'serial' | 'overlapping' | 'place' | 'noted'>): Subscription {
     const previous = this.#byText.get(wanted.text);
     const serial = previous?.serial ?? this.#nextSerial++;
     const subscription: Subscription = {
@@ -48,6 +48,7 @@ export class ClientSubscriptions {
     if (previous !== undefined) this.#forget(previous);
     this.#remember(subscription);
     for (const other of subscription.overlapping) this.#link(other, subscription);
+    return subscription;
   }
 
   /** Removes the subscription with exactly this text; false when there is none. [MQTT5 3.10.4-1] [MQTT311 3.10.4-1] */

@@ -34,8 +34,10 @@ export interface Bus {
   subscribe(filter: string, deliver: BusDeliver): Unsubscribe;
   /** One member of the group `name` on `filter`: over all nodes each message reaches exactly one member. */
   subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe;
-  /** Resolves when all subscriptions made so far are in effect; rejects when the bus is closed. One round trip for many callers. */
+  /** Resolves when all subscriptions made so far are in effect or refused; rejects when the bus is closed. One round trip for many callers. */
   confirm(): Promise<void>;
+  /** Whether the backplane does not let this node have a subscription that it holds, all of it or a part; certain behind {@link confirm}. */
+  refuses(filter: string, group?: string): boolean;
   readonly isConnected: boolean;
   close(): Promise<void>;
 }

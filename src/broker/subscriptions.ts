@@ -10,7 +10,7 @@ import type { Bus, Unsubscribe } from './ports.ts';
 
 interface Entry {
   readonly interest: Interest;
-  readonly unsubscribe: Unsubscribe;
+  unsubscribe: Unsubscribe;
 }
 
 export class Subscriptions {
@@ -87,14 +87,27 @@ export class Subscriptions {
 
   #entryOf(filter: string): Entry {
     const known = this.#entries.get(filter);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (this.#bus.refuses(filter)) this.#askAgain(known);
+      return known;
+    }
     const interest = new Interest(filter);
-    const delivery = this.#delivery;
-    const unsubscribe = this.#bus.subscribe(filter, (topic, payload, extras) => {
-      delivery.deliver(interest, topic, payload, extras);
-    });
-    const entry = { interest, unsubscribe };
+    const entry = { interest, unsubscribe: this.#open(interest) };
     this.#entries.set(filter, entry);
     return entry;
+  }
+
+  #open(interest: Interest): Unsubscribe {
+    const delivery = this.#delivery;
+    return this.#bus.subscribe(interest.filter, (topic, payload, extras) => {
+      delivery.deliver(interest, topic, payload, extras);
+    });
+  }
+
+  /** Somebody holds it although it was refused; by now it may be granted, to all. */
+  #askAgain(entry: Entry): void {
+    const { unsubscribe } = entry;
+    entry.unsubscribe = this.#open(entry.interest);
+    unsubscribe();
   }
 }

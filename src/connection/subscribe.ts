@@ -3,6 +3,7 @@
  * confirmed them, for many clients with one round trip, and a durable session has them in its record. The granted QoS is at most
  * Maximum QoS.
  */
+import type { Subscription } from '../broker/interest.ts';
 import { isSubscribeAllowed } from '../broker/walls.ts';
 import { encodeSuback, encodeUnsuback, subackLength } from '../mqtt/codec.ts';
 import type { QoS, SubscribePacket, SubscriptionRequest, UnsubscribePacket } from '../mqtt/packet.ts';
@@ -11,6 +12,7 @@ import { hasWildcard, type ParsedFilter, parseFilter, topicExcess } from '../mqt
 import type { Session } from '../session/session.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Connection } from './connection.ts';
+import { takeBackRefused } from './refused-filters.ts';
 import { oweRetained, sendRetained } from './retained.ts';
 
 /** SUBSCRIBE packets of one client that may wait for their SUBACK; a client that sends more breaks its flow. */
@@ -26,6 +28,8 @@ interface Outcome {
   readonly due: string[];
   /** Why filters were refused, each reason once. */
   readonly refusals: Set<string>;
+  /** What was made of those that were granted. */
+  readonly entered: Map<SubscriptionRequest, Subscription>;
 }
 
 /** @throws MqttError 0x95 when the client would not take the SUBACK: nothing is subscribed then */
@@ -44,7 +48,7 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
   }
   if (pendingSubscribes.size >= PENDING_SUBSCRIBES)
     throw protocolError(`more than ${PENDING_SUBSCRIBES} SUBSCRIBE packets without SUBACK`);
-  const outcome: Outcome = { due: [], refusals: new Set() };
+  const outcome: Outcome = { due: [], refusals: new Set(), entered: new Map() };
   const { subscriptionIdentifier } = packet;
   const lookedAt = Math.max(connection.node.limits.maximumSubscriptions, FILTERS_LOOKED_AT);
   // [MQTT5 3.8.4-5] Of more filters than a client may have the rest is not even looked at: a packet can hold some hundred thousand.
@@ -53,13 +57,12 @@ export function subscribe(connection: Connection, packet: SubscribePacket): void
       ? grant(connection, request, subscriptionIdentifier, outcome)
       : tooMany(connection, outcome.refusals),
   );
-  const text = outcome.refusals.size === 0 ? undefined : [...outcome.refusals].join('; ');
-  if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes, text);
+  if (!codes.some((code) => code <= HIGHEST_GRANTED)) return answer(connection, packet, codes, textOf(outcome));
   pendingSubscribes.add(packet.packetId);
-  inEffect(connection).then(
+  inEffect(connection, () => takeBackRefused(connection, packet.requests, codes, outcome)).then(
     () => {
       pendingSubscribes.delete(packet.packetId);
-      answer(connection, packet, codes, text);
+      answer(connection, packet, codes, textOf(outcome));
       if (outcome.due.length > 0) sendRetained(connection, outcome.due);
     },
     (error: unknown) => connection.fail(error), // closed meanwhile: nothing is left to do
@@ -112,11 +115,18 @@ export function unsubscribe(connection: Connection, packet: UnsubscribePacket): 
   else session.save(confirm);
 }
 
-/** Resolves when what is published from now on reaches the client, and when nothing that dies can make it forget the subscriptions. */
-async function inEffect(connection: Connection): Promise<void> {
+function textOf({ refusals }: Outcome): string | undefined {
+  return refusals.size === 0 ? undefined : [...refusals].join('; ');
+}
+
+/**
+ * Resolves when what is published from now on reaches the client, and when nothing that dies can make it forget the subscriptions.
+ * `judged` is called when it is known which of them are refused, before the session is saved.
+ */
+async function inEffect(connection: Connection, judged: () => void): Promise<void> {
   for (;;) {
     try {
-      return await confirmed(connection);
+      return await confirmed(connection, judged);
     } catch (error) {
       // The backplane does not answer (an election takes seconds): the SUBACK waits with the client.
       if (connection.isClosed) throw error;
@@ -125,15 +135,19 @@ async function inEffect(connection: Connection): Promise<void> {
   }
 }
 
-async function confirmed(connection: Connection): Promise<void> {
+async function confirmed(connection: Connection, judged: () => void): Promise<void> {
   const { bus, sessions } = connection.node;
   const session = connection.sessionIfMade;
-  if (sessions === undefined || session === undefined) return bus.confirm();
+  if (sessions === undefined || session === undefined) {
+    await bus.confirm();
+    return judged();
+  }
   await Promise.all([
     bus.confirm(),
     session.readsLog ? beginAtEnd(connection, session) : undefined,
     session.inGroups(),
   ]);
+  judged();
   await new Promise<void>((resolve) => session.save(resolve));
 }
 
@@ -155,7 +169,7 @@ function grant(
   connection: Connection,
   request: SubscriptionRequest,
   identifier: number,
-  { due, refusals }: Outcome,
+  { due, entered, refusals }: Outcome,
 ): number {
   const { node, sender: subscriber, subscriptions } = connection;
   const refuse = (reason: ReasonCode, text = reasonText(reason)): number => {
@@ -196,7 +210,8 @@ function grant(
   if (noLocal) subscriber.origin = connection.origin;
   if (!remember(connection, request, parsed, { identifier, qos }))
     return refuse(Reason.quotaExceeded, 'quota: the session is too large');
-  subscriptions.add({ subscriber, text: request.filter, filter, group, identifier, noLocal, retainAsPublished });
+  const text = request.filter;
+  entered.set(request, subscriptions.add({ subscriber, text, filter, group, identifier, noLocal, retainAsPublished }));
   // [MQTT5 3.3.1-9] [MQTT5 3.3.1-10] [MQTT5 3.3.1-11] [MQTT5 3.8.4-4] [MQTT311 3.3.1-6] [MQTT311 3.8.4-3]; none for groups [MQTT5 §4.8.2]
   const isDue = request.retainHandling === 0 || (request.retainHandling === 1 && isNew);
   if (isDue && group === undefined && node.capabilities.retainAvailable) oweRetained(connection, request.filter, due);

@@ -89,6 +89,10 @@ export class EmbeddedBus implements Bus {
 
   async confirm(): Promise<void> {}
 
+  refuses(): boolean {
+    return false;
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
   }

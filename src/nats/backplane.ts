@@ -13,6 +13,7 @@ import { NatsLease } from './lease.ts';
 import { NatsLog } from './log.ts';
 import { LogRecords } from './log-record.ts';
 import { provision, type StorageSettings } from './provision.ts';
+import { RefusedSubscriptions } from './refused-subscriptions.ts';
 import { RETAINED_PREFIX, RETAINED_STREAM } from './retained-page.ts';
 import { NatsRetainedStore } from './retained-store.ts';
 import { NatsSessionStore, SESSION_STREAM } from './session-store.ts';
@@ -61,11 +62,23 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     counters.busRefused++;
     if (isPublish) publishRefused(subject);
   };
-  const connection = await connectNats(settings, nodeId, { noEcho: false, log, signal, refused });
+  const refusals = new RefusedSubscriptions({ counters, clock, log });
+  const connection = await connectNats(settings, nodeId, {
+    noEcho: false,
+    log,
+    signal,
+    refused,
+    subscriptionRefused: (refusal) => {
+      const isOfClients = refusals.refused(refusal);
+      if (isOfClients) counters.busRefused++;
+      return isOfClients;
+    },
+  });
   const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused });
   const bus = new NatsBus({
     connection,
     subjects,
+    refusals,
     counters,
     events,
     maximumInFlightBytes: options.maximumInFlightBytes,

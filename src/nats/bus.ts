@@ -11,6 +11,7 @@ import { startsWithWildcard } from '../mqtt/topic.ts';
 import { decodeExtras, encodeExtras, extrasBytes } from './envelope.ts';
 import { SharedRoundTrip } from './flush.ts';
 import { headerBlock } from './raw-message.ts';
+import { RefusedSubscriptions } from './refused-subscriptions.ts';
 import { encodeGroup, type SubjectMap } from './subject.ts';
 
 /** Kept free of the server's max_payload for what the NATS message carries beside the MQTT packet's own bytes. */
@@ -32,6 +33,7 @@ export interface NatsRoute extends Route {
 export interface NatsBusOptions {
   readonly connection: NatsConnection;
   readonly subjects: SubjectMap;
+  readonly refusals: RefusedSubscriptions;
   readonly counters: Counters;
   readonly events: BusEvents;
   /** Bytes that may be under way to the server before publishers are paused. */
@@ -41,6 +43,7 @@ export interface NatsBusOptions {
 export class NatsBus implements Bus {
   readonly #connection: NatsConnection;
   readonly #subjects: SubjectMap;
+  readonly #refusals: RefusedSubscriptions;
   readonly #counters: Counters;
   readonly #events: BusEvents;
   readonly #maximumInFlight: number;
@@ -61,6 +64,7 @@ export class NatsBus implements Bus {
     this.#connection = options.connection;
     this.#maximumPayload = options.connection.info?.max_payload ?? 0;
     this.#subjects = options.subjects;
+    this.#refusals = options.refusals;
     this.#counters = options.counters;
     this.#events = options.events;
     this.#maximumInFlight = options.maximumInFlightBytes;
@@ -123,6 +127,13 @@ export class NatsBus implements Bus {
     return this.#subscribe(filter, encodeGroup(name), deliver);
   }
 
+  refuses(filter: string, group?: string): boolean {
+    if (this.#refusals.isEmpty) return false;
+    const queue = group === undefined ? undefined : encodeGroup(group);
+    const subjects = this.#subjects.encodeFilter(filter) ?? [];
+    return subjects.some((subject) => this.#refusals.isRefused(RefusedSubscriptions.keyOf(subject, queue)));
+  }
+
   /** The own server has all subscriptions then; other servers of the cluster learn of them within milliseconds. */
   confirm(): Promise<void> {
     return this.#flushes.begin();
@@ -132,6 +143,7 @@ export class NatsBus implements Bus {
   disconnected(): void {
     if (!this.#isConnected) return;
     this.#isConnected = false;
+    this.#refusals.disconnected();
     this.#events.disconnected();
     this.#catchUp(this.#published);
   }
@@ -157,14 +169,20 @@ export class NatsBus implements Bus {
     if (subjects === undefined) throw new Error('filter that the bus does not carry');
     const subscriptions = subjects.map((subject) => {
       const callback = this.#receiver(filter, subject, deliver);
-      return this.#connection.subscribe(subject, queue === undefined ? { callback } : { queue, callback });
+      const key = RefusedSubscriptions.keyOf(subject, queue);
+      this.#refusals.hold(key);
+      return {
+        key,
+        held: this.#connection.subscribe(subject, queue === undefined ? { callback } : { queue, callback }),
+      };
     });
     return () => {
-      for (const subscription of subscriptions) this.#end(subscription);
+      for (const { held, key } of subscriptions.splice(0)) this.#end(key, held);
     };
   }
 
-  #end(subscription: NatsSubscription): void {
+  #end(key: string, subscription: NatsSubscription): void {
+    this.#refusals.drop(key);
     if (!this.#connection.isClosed()) subscription.unsubscribe();
   }
 
@@ -236,8 +254,10 @@ export class NatsBus implements Bus {
   async #flush(): Promise<void> {
     for (;;) {
       if (!this.#isConnected) await new Promise<void>((resolve) => this.#reconnected.push(resolve));
+      const judged = this.#refusals.judging();
       try {
-        return await this.#connection.flush();
+        await this.#connection.flush();
+        return judged();
       } catch (error) {
         if (this.#connection.isClosed()) throw error;
         if (this.#isConnected) this.disconnected();

@@ -13,7 +13,8 @@ import {
   nkeyAuthenticator,
 } from 'nats';
 import type { Logger } from 'pino';
-import { connectWired } from './wire/connect.ts';
+import { connectWired, type RefusalHook } from './wire/connect.ts';
+import { unquoteGo } from './wire/refused-line.ts';
 
 /** How to reach and enter NATS; file names are paths of PEM, creds or seed files, empty = not used. */
 export interface NatsSettings {
@@ -68,14 +69,21 @@ export class ServerTooOldError extends Error {
 export async function connectNats(
   settings: NatsSettings,
   name: string,
-  options: { noEcho: boolean; log: Logger; signal: AbortSignal; refused?: (refusal: Refusal) => void },
+  options: {
+    noEcho: boolean;
+    log: Logger;
+    signal: AbortSignal;
+    refused?: (refusal: Refusal) => void;
+    /** True for a subscription of the caller's, who deals with it. */
+    subscriptionRefused?: RefusalHook;
+  },
 ): Promise<NatsConnection> {
   const connectOptions = { ...connectionOptions(settings, name), noEcho: options.noEcho };
   let wait = settings.reconnectWaitMs;
   for (;;) {
     options.signal.throwIfAborted();
     try {
-      const connection = await checkVersion(await connectWired(connectOptions));
+      const connection = await checkVersion(await connectWired(connectOptions, options.subscriptionRefused));
       reportRefusals(connection, options.log, options.refused);
       return connection;
     } catch (error) {
@@ -125,7 +133,7 @@ function reportRefusals(connection: NatsConnection, log: Logger, refused: (refus
     for await (const { data: code, permissionContext, type } of connection.status()) {
       if (type !== 'error') continue;
       const { operation, subject = '' } = permissionContext ?? {};
-      refused({ isPublish: operation === 'publish', subject: unquoted(subject) });
+      refused({ isPublish: operation === 'publish', subject: unquoteGo(subject) });
       unsaid++;
       if (performance.now() < quietUntil) continue;
       log.error(
@@ -139,15 +147,6 @@ function reportRefusals(connection: NatsConnection, log: Logger, refused: (refus
   follow().catch((error: unknown) =>
     log.error({ event: 'nats.statusFailed', err: error }, 'NATS status can no longer be followed'),
   );
-}
-
-/** The server writes it as a quoted string of Go, which is one of JSON for all that a subject can contain but a few control characters. */
-function unquoted(subject: string): string {
-  try {
-    return String(JSON.parse(`"${subject}"`));
-  } catch {
-    return subject;
-  }
 }
 
 function whyNot(error: unknown, { tls }: NatsSettings): string {

@@ -15,6 +15,7 @@ import {
 import { Incoming } from './incoming.ts';
 import { type Places, type Publisher, WireMessage } from './message.ts';
 import { Outgoing } from './outgoing.ts';
+import { type RefusedSubscription, readRefusedSubscription } from './refused-line.ts';
 
 /** So much is written without waiting for the end of the turn. */
 const FLUSH_BYTES = 32 * 1024;
@@ -50,23 +51,29 @@ interface LibraryProtocol extends Publisher {
   _close(error?: Error): Promise<void>;
 }
 
+/** Hears at once, before the answer to a PING behind it, of a subscription that the server refuses; true keeps it from the library, which ends one. */
+export type RefusalHook = (refusal: RefusedSubscription) => boolean;
+
 /** As the library's function of this name. */
-export async function connectWired(options: Parameters<typeof connect>[0]): Promise<NatsConnection> {
+export async function connectWired(
+  options: Parameters<typeof connect>[0],
+  subscriptionRefused: RefusalHook = () => false,
+): Promise<NatsConnection> {
   const connection = await connect(options);
   const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // private to the library
   if (protocol === undefined) throw new Error('the NATS client library is not the one that this was written for');
   // The library's own parser must not be in the middle of a line, nor anything wait to be written.
   do await connection.flush();
   while (protocol.parser.state !== START_OF_LINE);
-  readWith(protocol);
+  readWith(protocol, subscriptionRefused);
   writeWith(protocol);
   return connection;
 }
 
-function readWith(protocol: LibraryProtocol): void {
+function readWith(protocol: LibraryProtocol, subscriptionRefused: RefusalHook): void {
   const incoming = new Incoming({
     message: (chunk, places) => received(protocol, chunk, places),
-    line: (line) => lineReceived(protocol, line),
+    line: (line) => lineReceived(protocol, line, subscriptionRefused),
   });
   // The library makes a new parser for each connection.
   Object.defineProperty(protocol, 'parser', { get: () => incoming, set: () => incoming.reset() });
@@ -82,12 +89,18 @@ function received(protocol: LibraryProtocol, chunk: Buffer, places: Places): voi
   if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
 }
 
-function lineReceived(protocol: LibraryProtocol, line: string): void {
+function lineReceived(protocol: LibraryProtocol, line: string, subscriptionRefused: RefusalHook): void {
   if (line === 'PING') protocol.processPing();
   else if (line === 'PONG') protocol.processPong();
   else if (line.startsWith('INFO ')) protocol.processInfo(encoder.encode(line.slice(5)));
-  else if (line.startsWith('-ERR')) protocol.processError(encoder.encode(line.slice(4).trim()));
+  else if (line.startsWith('-ERR')) errorReceived(protocol, line.slice(4).trim(), subscriptionRefused);
   else if (line !== '+OK') throw new Error('NATS sent a line that cannot be read');
+}
+
+function errorReceived(protocol: LibraryProtocol, text: string, subscriptionRefused: RefusalHook): void {
+  const refusal = readRefusedSubscription(text);
+  if (refusal !== undefined && subscriptionRefused(refusal)) return;
+  protocol.processError(encoder.encode(text));
 }
 
 function writeWith(protocol: LibraryProtocol): void {

@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NatsConnection } from 'nats';
+import { pino } from 'pino';
+import { systemClock } from '../../../src/clock.ts';
 import { makeCounters } from '../../../src/counters.ts';
 import { NatsBus } from '../../../src/nats/bus.ts';
+import { RefusedSubscriptions } from '../../../src/nats/refused-subscriptions.ts';
 import { SubjectMap } from '../../../src/nats/subject.ts';
 
 const MIB = 1024 * 1024;
@@ -16,10 +19,12 @@ test('who is held back goes on when NATS has caught up, also when others publish
     flush: () => new Promise<void>((resolve) => answers.push(resolve)),
   };
   let writable = 0;
+  const counters = makeCounters();
   const bus = new NatsBus({
     connection: connection as unknown as NatsConnection, // what the bus calls while it publishes
     subjects: new SubjectMap(''),
-    counters: makeCounters(),
+    refusals: new RefusedSubscriptions({ counters, clock: systemClock, log: pino({ level: 'silent' }) }),
+    counters,
     events: { connected() {}, disconnected() {}, writable: () => writable++ },
     maximumInFlightBytes: 2 * MIB,
   });

@@ -1,0 +1,80 @@
+/** Verdicts of NATS about subscriptions, in the orders in which questions and answers can cross. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import { systemClock } from '../../../src/clock.ts';
+import { makeCounters } from '../../../src/counters.ts';
+import { RefusedSubscriptions } from '../../../src/nats/refused-subscriptions.ts';
+import { readRefusedSubscription } from '../../../src/nats/wire/refused-line.ts';
+
+const refusal = { subject: 'a', queue: undefined };
+
+function make(): RefusedSubscriptions {
+  return new RefusedSubscriptions({ counters: makeCounters(), clock: systemClock, log: pino({ level: 'silent' }) });
+}
+
+test('refused subscriptions - asked again, one stays refused until a flush behind the question brings no refusal', () => {
+  const refusals = make();
+  refusals.hold('a');
+  assert.equal(refusals.refused(refusal), true);
+  const early = refusals.judging();
+  refusals.hold('a');
+  early();
+  assert.equal(refusals.isRefused('a'), true, 'a flush that began before says nothing');
+  const late = refusals.judging();
+  assert.equal(refusals.isRefused('a'), true);
+  late();
+  assert.equal(refusals.isRefused('a'), false);
+});
+
+test('refused subscriptions - a second refusal before the flush is back', () => {
+  const refusals = make();
+  refusals.hold('a');
+  refusals.refused(refusal);
+  refusals.hold('a');
+  const judged = refusals.judging();
+  refusals.refused(refusal);
+  judged();
+  assert.equal(refusals.isRefused('a'), true);
+  refusals.drop('a');
+  assert.equal(refusals.isRefused('a'), true, 'somebody else holds it');
+  refusals.drop('a');
+  assert.equal(refusals.isRefused('a'), false);
+  assert.equal(refusals.isEmpty, true, 'nothing is kept of what nobody holds');
+});
+
+test('refused subscriptions - a refusal of what nobody holds any more, or of another queue group, is none of them', () => {
+  const refusals = make();
+  assert.equal(refusals.refused(refusal), false);
+  refusals.hold('a');
+  refusals.drop('a');
+  assert.equal(refusals.refused(refusal), false);
+  refusals.hold(RefusedSubscriptions.keyOf('a', 'group'));
+  assert.equal(refusals.refused(refusal), false);
+  assert.equal(refusals.refused({ subject: 'a', queue: 'group' }), true);
+  assert.equal(refusals.isRefused('a'), false);
+});
+
+test('refused subscriptions - a new connection asks for all of them', () => {
+  const refusals = make();
+  refusals.hold('a');
+  refusals.refused(refusal);
+  refusals.disconnected();
+  const judged = refusals.judging();
+  judged();
+  assert.equal(refusals.isRefused('a'), false);
+});
+
+test('refused subscriptions - what the server writes, as Go quotes it', () => {
+  const read = (text: string): unknown =>
+    readRefusedSubscription(`'Permissions Violation for Subscription to ${text}'`);
+  assert.deepEqual(read('"a.b"'), { subject: 'a.b', queue: undefined });
+  assert.deepEqual(read('"a.*" using queue "g"'), { subject: 'a.*', queue: 'g' });
+  assert.deepEqual(read('"a" (sid "17")'), { subject: 'a', queue: undefined });
+  assert.deepEqual(read('"a\\"b\\\\" using queue "\\x7f\\u00a0\\U000e0001\\a"'), {
+    subject: 'a"b\\',
+    queue: '\u007f\u00a0\u{e0001}\u0007',
+  });
+  assert.equal(readRefusedSubscription(`'Permissions Violation for Publish to "a"'`), undefined);
+  assert.equal(readRefusedSubscription(`'Unknown Protocol Operation'`), undefined);
+});
