@@ -419,12 +419,20 @@ test('what an application writes among the session records is no session, and br
   await close();
 });
 
-test('what is asked of a closed Requests is rejected, not forgotten', async () => {
-  const requests = new Requests(application, systemClock);
-  const asked = requests.api('STREAM.NAMES');
-  requests.close();
+test('what is asked of a closed Requests is rejected, not forgotten, and an answer that comes later harms nobody', async () => {
+  const connection = await connectWired({ servers: shared.url });
+  const [closed, other] = [new Requests(connection, systemClock), new Requests(connection, systemClock)];
+  const asked = closed.api('STREAM.NAMES');
+  closed.close();
   await assert.rejects(asked, UnavailableError);
-  await assert.rejects(requests.api('STREAM.NAMES'), UnavailableError);
+  await assert.rejects(closed.api('STREAM.NAMES'), UnavailableError);
+  // Asked behind it on the same connection: by then the first answer has come.
+  const { inMsgs } = connection.stats();
+  const { streams } = await other.api<{ streams: string[] }>('STREAM.NAMES');
+  assert.ok(streams.includes(LOG));
+  assert.equal(connection.stats().inMsgs, inMsgs + 2, 'both answers');
+  other.close();
+  await connection.close();
 });
 
 test('what was abandoned while the log was silent is never settled; what is published afterwards is', () =>
