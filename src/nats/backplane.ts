@@ -62,19 +62,21 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     counters.busRefused++;
     if (isPublish) publishRefused(subject);
   };
+  const failed = (): void => void counters.internalErrors++;
   const refusals = new RefusedSubscriptions({ counters, clock, log });
   const connection = await connectNats(settings, nodeId, {
     noEcho: false,
     log,
     signal,
     refused,
+    failed,
     subscriptionRefused: (refusal) => {
       const isOfClients = refusals.refused(refusal);
       if (isOfClients) counters.busRefused++;
       return isOfClients;
     },
   });
-  const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused });
+  const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused, failed });
   const bus = new NatsBus({
     connection,
     subjects,

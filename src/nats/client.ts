@@ -13,7 +13,7 @@ import {
   nkeyAuthenticator,
 } from 'nats';
 import type { Logger } from 'pino';
-import { connectWired, type RefusalHook } from './wire/connect.ts';
+import { connectWired, type WireEvents } from './wire/connect.ts';
 import { unquoteGo } from './wire/refused-line.ts';
 
 /** How to reach and enter NATS; file names are paths of PEM, creds or seed files, empty = not used. */
@@ -75,15 +75,22 @@ export async function connectNats(
     signal: AbortSignal;
     refused?: (refusal: Refusal) => void;
     /** True for a subscription of the caller's, who deals with it. */
-    subscriptionRefused?: RefusalHook;
+    subscriptionRefused?: WireEvents['subscriptionRefused'];
+    /** A message has brought about a defect; the connection is made anew. */
+    failed?: () => void;
   },
 ): Promise<NatsConnection> {
   const connectOptions = { ...connectionOptions(settings, name), noEcho: options.noEcho };
+  const { subscriptionRefused } = options;
+  const failed = (cause: unknown): void => {
+    options.log.error({ event: 'nats.readFailed', err: cause }, 'What NATS has sent met a defect: connecting anew');
+    options.failed?.();
+  };
   let wait = settings.reconnectWaitMs;
   for (;;) {
     options.signal.throwIfAborted();
     try {
-      const connection = await checkVersion(await connectWired(connectOptions, options.subscriptionRefused));
+      const connection = await checkVersion(await connectWired(connectOptions, { subscriptionRefused, failed }));
       reportRefusals(connection, options.log, options.refused);
       return connection;
     } catch (error) {

@@ -152,3 +152,30 @@ test('after a server that was killed, subscriptions are back and a message that 
     );
   }
 });
+
+test('a callback that throws is told, and the connection is made anew at once with all subscriptions', async (t) => {
+  const printed = t.mock.method(console, 'log', () => {});
+  const failures: unknown[] = [];
+  const options = { servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 };
+  const connection = await connectWired(options, { failed: (cause) => failures.push(cause) });
+  const texts: string[] = [];
+  const callback = (_error: unknown, message: Msg): void => {
+    if (message.string() === 'bad') throw new Error('a defect');
+    texts.push(message.string());
+  };
+  connection.subscribe('throwing', { callback });
+  await connection.flush();
+  for (let round = 1; round <= 2; round++) {
+    plain.publish('throwing', 'bad');
+    await eventually(() => failures.length === round);
+    // Whatever came in the same chunk is gone with the connection.
+    await eventually(async () => {
+      plain.publish('throwing', `good ${round}`);
+      await plain.flush();
+      return texts.includes(`good ${round}`);
+    });
+  }
+  assert.match(String(failures[0]), /a defect/);
+  assert.equal(printed.mock.callCount(), 0, 'the library says nothing');
+  await connection.close();
+});

@@ -41,6 +41,7 @@ interface LibraryProtocol extends Publisher {
   outMsgs: number;
   outBytes: number;
   parser: { readonly state?: number };
+  readonly transport: { disconnect(): void };
   outbound: object;
   sendCommand(command: string | Uint8Array, ...payloads: Uint8Array[]): void;
   flushPending(): void;
@@ -51,13 +52,19 @@ interface LibraryProtocol extends Publisher {
   _close(error?: Error): Promise<void>;
 }
 
-/** Hears at once, before the answer to a PING behind it, of a subscription that the server refuses; true keeps it from the library, which ends one. */
-export type RefusalHook = (refusal: RefusedSubscription) => boolean;
+type OnRefused = (refusal: RefusedSubscription) => boolean;
+
+export interface WireEvents {
+  /** Called at once, before the answer to a PING behind it; true keeps a refused subscription from the library, which ends one. */
+  readonly subscriptionRefused?: OnRefused | undefined;
+  /** What the server sent could not be read, or a callback has thrown: a defect. The connection is made anew: nobody knows what was lost. */
+  readonly failed?: (cause: unknown) => void;
+}
 
 /** As the library's function of this name. */
 export async function connectWired(
   options: Parameters<typeof connect>[0],
-  subscriptionRefused: RefusalHook = () => false,
+  events: WireEvents = {},
 ): Promise<NatsConnection> {
   const connection = await connect(options);
   const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // private to the library
@@ -65,18 +72,43 @@ export async function connectWired(
   // The library's own parser must not be in the middle of a line, nor anything wait to be written.
   do await connection.flush();
   while (protocol.parser.state !== START_OF_LINE);
-  readWith(protocol, subscriptionRefused);
+  readWith(protocol, events);
   writeWith(protocol);
   return connection;
 }
 
-function readWith(protocol: LibraryProtocol, subscriptionRefused: RefusalHook): void {
+function readWith(protocol: LibraryProtocol, events: WireEvents): void {
+  const { failed = throwLater, subscriptionRefused = () => false } = events;
   const incoming = new Incoming({
     message: (chunk, places) => received(protocol, chunk, places),
     line: (line) => lineReceived(protocol, line, subscriptionRefused),
   });
+  let hasFailed = false;
+  const parse = (bytes: Uint8Array): void => {
+    if (hasFailed) return;
+    try {
+      incoming.parse(bytes);
+    } catch (cause) {
+      // Thrown into the library, it would end the reading and leave the connection open, deaf until heartbeats fail.
+      hasFailed = true;
+      failed(cause);
+      protocol.transport.disconnect();
+    }
+  };
+  const reset = (): void => {
+    hasFailed = false;
+    incoming.reset();
+  };
+  const parser = { parse };
   // The library makes a new parser for each connection.
-  Object.defineProperty(protocol, 'parser', { get: () => incoming, set: () => incoming.reset() });
+  Object.defineProperty(protocol, 'parser', { get: () => parser, set: reset });
+}
+
+/** Nobody listens: the process does. */
+function throwLater(cause: unknown): void {
+  queueMicrotask(() => {
+    throw cause;
+  });
 }
 
 function received(protocol: LibraryProtocol, chunk: Buffer, places: Places): void {
@@ -89,7 +121,7 @@ function received(protocol: LibraryProtocol, chunk: Buffer, places: Places): voi
   if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
 }
 
-function lineReceived(protocol: LibraryProtocol, line: string, subscriptionRefused: RefusalHook): void {
+function lineReceived(protocol: LibraryProtocol, line: string, subscriptionRefused: OnRefused): void {
   if (line === 'PING') protocol.processPing();
   else if (line === 'PONG') protocol.processPong();
   else if (line.startsWith('INFO ')) protocol.processInfo(encoder.encode(line.slice(5)));
@@ -97,7 +129,7 @@ function lineReceived(protocol: LibraryProtocol, line: string, subscriptionRefus
   else if (line !== '+OK') throw new Error('NATS sent a line that cannot be read');
 }
 
-function errorReceived(protocol: LibraryProtocol, text: string, subscriptionRefused: RefusalHook): void {
+function errorReceived(protocol: LibraryProtocol, text: string, subscriptionRefused: OnRefused): void {
   const refusal = readRefusedSubscription(text);
   if (refusal !== undefined && subscriptionRefused(refusal)) return;
   protocol.processError(encoder.encode(text));
