@@ -167,8 +167,10 @@ export interface MessageLog {
   patterns(filter: string): readonly LogPattern[] | undefined;
   /** Copies of messages as they are stored: once each and in order, but a copy may be missing. Synchronous calls. */
   follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe;
-  /** Resolves when every {@link follow} so far is in effect at the own server. One round trip for many callers. */
+  /** Resolves when every {@link follow} so far is in effect at the own server, or refused. One round trip for many callers. */
   confirm(): Promise<void>;
+  /** Whether the backplane does not let this node follow a pattern that it follows; certain behind {@link confirm}. */
+  refuses(pattern: LogPattern): boolean;
   /** The leader's word, asked for after the call; one round trip for many callers. */
   state(): Promise<LogState>;
   /** Messages behind position `after`, at most `limit` and about 256 KiB. Any replica answers. */

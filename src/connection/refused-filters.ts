@@ -21,7 +21,7 @@ export function takeBackRefused(
   if (connection.isClosed) return;
   for (const [index, request] of requests.entries()) {
     const subscription = entered.get(request);
-    if (subscription === undefined || !node.bus.refuses(subscription.filter, subscription.group)) continue;
+    if (subscription === undefined || !isRefused(connection, subscription)) continue;
     codes[index] = Reason.notAuthorized;
     refusals.add('not authorized: the node may not subscribe to it');
     node.counters.subscribesRefused++;
@@ -30,4 +30,11 @@ export function takeBackRefused(
     subscriptions.remove(subscription.text);
     sessionIfMade?.unsubscribe(subscription.text);
   }
+}
+
+/** What the bus has refused brings nothing; without live messages of the log stored ones would be late. */
+function isRefused({ node: { bus, sessions }, sessionIfMade }: Connection, { filter, group }: Subscription): boolean {
+  if (bus.refuses(filter, group)) return true;
+  if (sessions === undefined || sessionIfMade?.readsLog !== true || group !== undefined) return false;
+  return sessions.log.patterns(filter)?.some((pattern) => sessions.log.refuses(pattern)) === true;
 }

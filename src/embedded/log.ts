@@ -74,6 +74,10 @@ export class EmbeddedLog implements MessageLog {
 
   async confirm(): Promise<void> {}
 
+  refuses(): boolean {
+    return false;
+  }
+
   async state(): Promise<LogState> {
     this.#records.trim(this.#clock.wall());
     return { identity: this.#identity, first: this.#records.first, last: this.#records.last, isOnlyCopy: true };

@@ -86,7 +86,9 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     maximumInFlightBytes: options.maximumInFlightBytes,
   });
   const cluster = new NatsCluster({ connection: control, incarnation, clock });
-  const stores = options.jetstream ? await openStores(options, { feed: connection, control, subjects }) : undefined;
+  const stores = options.jetstream
+    ? await openStores(options, { feed: connection, control, refusals, subjects })
+    : undefined;
   publishRefused = (subject) => stores?.log.publishRefused(subject);
   let isClosing = false;
   const closed = (cause: Error | undefined): void => {
@@ -162,12 +164,26 @@ function storesOf({
 /** Streams are made or checked first. */
 async function openStores(
   options: NatsBackplaneOptions,
-  { control, feed, subjects }: { control: NatsConnection; feed: NatsConnection; subjects: SubjectMap },
+  {
+    control,
+    feed,
+    refusals,
+    subjects,
+  }: { control: NatsConnection; feed: NatsConnection; refusals: RefusedSubscriptions; subjects: SubjectMap },
 ): Promise<Stores> {
   const { clock, counters, log: logger, logEvents: events } = options;
   const requests = new Requests(control, clock);
   await provision(requests, options, logger);
-  const log = new NatsLog({ feed, control: requests, subjects, counters, clock, events, replicas: options.replicas });
+  const log = new NatsLog({
+    feed,
+    control: requests,
+    subjects,
+    refusals,
+    counters,
+    clock,
+    events,
+    replicas: options.replicas,
+  });
   // Before any live message: what the leader knows is the measure of what is plausible.
   await log.state();
   const pages = new Requests(feed, clock);

@@ -20,6 +20,7 @@ import { Requests } from './jetstream.ts';
 import { LogPublisher } from './log-publisher.ts';
 import { LogReader } from './log-reader.ts';
 import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM, LogRecords } from './log-record.ts';
+import type { RefusedSubscriptions } from './refused-subscriptions.ts';
 import type { SubjectMap } from './subject.ts';
 
 /** Nodes tell each other here that a live copy may be missing. */
@@ -43,6 +44,8 @@ export interface NatsLogOptions {
   /** For what must not wait behind it: publishes with their acknowledgements, the leader's answers. */
   readonly control: Requests;
   readonly subjects: SubjectMap;
+  /** Of {@link feed}. */
+  readonly refusals: RefusedSubscriptions;
   readonly counters: Counters;
   readonly clock: Clock;
   readonly events: LogEvents;
@@ -68,7 +71,7 @@ export class NatsLog implements MessageLog {
 
   constructor(options: NatsLogOptions) {
     this.#options = options;
-    const { clock, control, feed, subjects } = options;
+    const { clock, control, feed, refusals, subjects } = options;
     this.#records = new LogRecords(subjects);
     this.#reads = new Requests(feed, clock);
     this.#reader = new LogReader({
@@ -85,7 +88,11 @@ export class NatsLog implements MessageLog {
       clock,
       uncertain: (sequence) => this.#tellGap(sequence),
     });
-    this.#flush = new SharedRoundTrip(() => feed.flush());
+    this.#flush = new SharedRoundTrip(async () => {
+      const judged = refusals.judging();
+      await feed.flush();
+      judged();
+    });
     this.#state = new SharedRoundTrip(() => this.#askState());
     const gap = (): void => this.#gap();
     control.connection.subscribe(CATCH_UP_SUBJECT, { callback: gap });
@@ -107,8 +114,10 @@ export class NatsLog implements MessageLog {
   }
 
   follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe {
-    const { counters, feed } = this.#options;
-    const subscription = feed.subscribe(LIVE_PREFIX + pattern.key, {
+    const { counters, feed, refusals } = this.#options;
+    const subject = LIVE_PREFIX + pattern.key;
+    refusals.hold(subject);
+    const subscription = feed.subscribe(subject, {
       callback: (error, message) => {
         if (error !== null) return;
         const record = this.#records.ofLive(message);
@@ -117,13 +126,20 @@ export class NatsLog implements MessageLog {
         else take(record);
       },
     });
+    let isHeld = true;
     return () => {
+      if (isHeld) refusals.drop(subject);
+      isHeld = false;
       if (!feed.isClosed()) subscription.unsubscribe();
     };
   }
 
   confirm(): Promise<void> {
     return this.#flush.begin();
+  }
+
+  refuses({ key }: LogPattern): boolean {
+    return this.#options.refusals.isRefused(LIVE_PREFIX + key);
   }
 
   state(): Promise<LogState> {

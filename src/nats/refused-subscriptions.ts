@@ -1,7 +1,8 @@
 /**
  * What NATS does not let this node subscribe to for its clients. The server judges each SUB when it comes and says a refusal before it
  * answers the PING behind it, so a flush is all that a SUBACK has to wait for. A verdict stands for all that hold the subscription; it is
- * looked into anew whenever somebody asks NATS again, and lifted when a flush behind that brings no refusal. Owned by bus.ts.
+ * looked into anew whenever somebody asks NATS again, and lifted when a flush behind that brings no refusal. One for the connection of messages,
+ * used by bus.ts and log.ts.
  */
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';

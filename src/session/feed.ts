@@ -48,7 +48,7 @@ export class Feed {
   #provenTarget = 0;
   readonly #log: MessageLog;
   readonly #counters: Counters;
-  readonly #unfollow: Unsubscribe;
+  #unfollow: Unsubscribe;
   readonly #readers = new Set<FeedReader>();
   /** Positions above `verified` that were handed out; an exact pattern has none: its chain proves each message. */
   readonly #seen = new Set<number>();
@@ -71,7 +71,11 @@ export class Feed {
     this.opened = new Promise((resolve) => {
       this.#tellOpened = resolve;
     });
-    this.#unfollow = log.follow(pattern, (record) => this.#arrived(record));
+    this.#unfollow = this.#follow();
+  }
+
+  #follow(): Unsubscribe {
+    return this.#log.follow(this.pattern, (record) => this.#arrived(record));
   }
 
   /** Resolves once live messages are handed out: everything behind the position of that moment. */
@@ -137,6 +141,13 @@ export class Feed {
       this.#checking = undefined;
     });
     await this.#checking;
+  }
+
+  /** The backplane has refused it; by now it may be granted. What comes twice meanwhile is handed out once. */
+  followAgain(): void {
+    const unfollow = this.#unfollow;
+    this.#unfollow = this.#follow();
+    unfollow();
   }
 
   /** Hands out nothing more; positions of its readers can still be asked for. */

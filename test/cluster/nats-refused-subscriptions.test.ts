@@ -160,6 +160,34 @@ test('refused subscriptions - a new SUBSCRIBE works when the permissions are wid
   }
 });
 
+test('refused subscriptions - live messages of the log: what would come late is refused, and comes at once when it is allowed', async (t) => {
+  t.after(() => place.deny(...CLOSED));
+  await place.deny();
+  const resumed = await SessionClient.connect(edge.tcp, 'late-device');
+  await resumed.subscribe('late/x', 1);
+  await resumed.leave();
+  await place.deny('$SMQ.live.late.>');
+  const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
+  await resumed.connect(edge.tcp);
+  const counted = async (): Promise<boolean> =>
+    (await edge.metric('supermq_bus_subscriptions_refused_total')) > refused;
+  await eventually(counted, 'a resumed session holds a refused one');
+  const [plain, first, second] = [await connect(), await connect(), await connect()];
+  assert.deepEqual(await plain.subscribe('late/x'), [0], 'QoS 0 comes over the bus');
+  for (const client of [first, second]) {
+    client.acknowledges = true;
+    assert.deepEqual(await client.subscribe({ topic: 'late/x', qos: 1 }, { topic: 'open/x', qos: 1 }), [0x87, 1]);
+  }
+  await place.deny();
+  for (const client of [first, second]) assert.deepEqual(await client.subscribe({ topic: 'late/x', qos: 1 }), [1]);
+  assert.equal(await plain.publishAcknowledged('late/x', '1', 1), 0);
+  for (const client of [plain, first, second])
+    assert.deepEqual(await client.messages(1), [{ topic: 'late/x', payload: '1' }]);
+  await resumed.waitFor(1);
+  await resumed.forget();
+  for (const client of [plain, first, second]) await client.end();
+});
+
 test('refused subscriptions - a session that had one before keeps it and the rest, and it works again when somebody may subscribe', async (t) => {
   t.after(() => place.deny(...CLOSED));
   await place.deny();

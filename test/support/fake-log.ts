@@ -127,6 +127,10 @@ export class FakeLog implements MessageLog {
     return this.#ask('confirm');
   }
 
+  refuses(): boolean {
+    return false;
+  }
+
   async state(): Promise<LogState> {
     await this.#ask('state');
     return { identity: this.identity, first: 1, last: this.records.length, isOnlyCopy: true };
