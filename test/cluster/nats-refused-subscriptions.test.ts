@@ -221,12 +221,12 @@ test('refused subscriptions - what becomes of them when the permissions shrink o
   t.after(() => place.deny(...CLOSED));
   await place.deny();
   const [holder, other] = [await connect(), await connect()];
-  assert.deepEqual(await holder.subscribe('closed/held'), [0]);
+  assert.deepEqual(await holder.subscribe('closed/held', '$share/workers/closed/member', 'open/held'), [0, 0, 0]);
   const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
   await place.deny(...CLOSED);
   const counted = async (): Promise<boolean> =>
-    (await edge.metric('supermq_bus_subscriptions_refused_total')) > refused;
-  await eventually(counted, 'what was taken away is told');
+    (await edge.metric('supermq_bus_subscriptions_refused_total')) === refused + 2;
+  await eventually(counted, 'what was taken away is told, of a member of a group too');
   assert.deepEqual(await other.subscribe('closed/held'), [NOT_AUTHORIZED]);
   await place.deny();
   await place.nats.restart();
