@@ -9,10 +9,16 @@ import { PauseReason } from './pause-reason.ts';
 
 /** Keep alive and connect timeouts are noticed at most this much late. */
 const SWEEP_MILLISECONDS = 500;
+/** Publishers that one turn of the event loop lets go on. Each may bring a chunk of its socket at once: these fill what `nats.maxInFlightBytes` is by default. */
+const RESUMED_PER_TURN = 128;
 
 export class Connections {
   readonly #all = new Set<Connection>();
+  /** In the order in which they were paused. */
   readonly #paused = new Set<Connection>();
+  /** The bus takes messages: those who are paused go on. */
+  #mayResume = false;
+  #isResumeDue = false;
   readonly #stopSweep: CancelTimer;
   readonly #clock: Clock;
   #connectedCount = 0;
@@ -67,17 +73,37 @@ export class Connections {
     if (this.#refusal !== undefined) throw this.#refusal;
   }
 
-  /** Stops reading from a publisher until {@link resumeAll}. */
+  /** The bus has enough: stops reading from a publisher until {@link resumeAll}, and from those whose turn has not come yet. */
   pause(connection: Connection): void {
+    this.#mayResume = false;
     if (this.#paused.has(connection)) return;
     this.#paused.add(connection);
     connection.pauseReading(PauseReason.bus);
   }
 
+  /** Some in each turn of the event loop, those that have waited longest first, until one of them is paused again. */
   resumeAll(): void {
-    const paused = [...this.#paused];
-    this.#paused.clear();
-    for (const connection of paused) connection.resumeReading(PauseReason.bus);
+    this.#mayResume = true;
+    if (!this.#isResumeDue) this.#resumeSome();
+  }
+
+  #resumeSome(): void {
+    let resumed = 0;
+    for (const connection of this.#paused) {
+      if (!this.#mayResume) return;
+      if (resumed++ === RESUMED_PER_TURN) return this.#resumeLater();
+      this.#paused.delete(connection);
+      connection.resumeReading(PauseReason.bus);
+    }
+  }
+
+  #resumeLater(): void {
+    this.#isResumeDue = true;
+    // Behind what this turn's have brought.
+    setImmediate(() => {
+      this.#isResumeDue = false;
+      this.#resumeSome();
+    });
   }
 
   /** Resolves when all sessions are written. */

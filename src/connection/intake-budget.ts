@@ -20,6 +20,8 @@ export class IntakeBudget {
   #freed = 0;
   /** In the order in which they were held back. */
   readonly #heldBack = new Set<Publishing>();
+  /** {@link #goOn} will look again in the next turn of the event loop. */
+  #isDue = false;
 
   /** Above `limit` bytes publishers are held back. */
   constructor(limit: number) {
@@ -52,13 +54,25 @@ export class IntakeBudget {
 
   /** One for each chunk that was freed: all at once would bring a chunk each. */
   #goOn(): void {
+    // Nobody else's messages will free anything: as many go on as have room, the others behind what those bring.
+    if (this.#held === 0) this.#freed = Math.max(this.#limit, CHUNK_BYTES);
     for (const publisher of this.#heldBack) {
-      // Nobody else's messages will free anything: those that wait have to go on now.
-      if (this.#freed < CHUNK_BYTES && this.#held > 0) return;
-      this.#freed = Math.max(0, this.#freed - CHUNK_BYTES);
+      if (this.#freed < CHUNK_BYTES) break;
+      this.#freed -= CHUNK_BYTES;
       this.#heldBack.delete(publisher);
       publisher.goOn();
     }
-    this.#freed = 0;
+    if (this.#heldBack.size === 0) this.#freed = 0;
+    else if (this.#held === 0) this.#goOnLater();
+  }
+
+  /** They may have brought nothing. */
+  #goOnLater(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(() => {
+      this.#isDue = false;
+      if (this.#held === 0) this.#goOn();
+    });
   }
 }

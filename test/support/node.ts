@@ -139,6 +139,12 @@ export class EdgeProcess {
     return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
   }
 
+  /** The most that it has had, in bytes, since it began or since 5 was written to its clear_refs. */
+  peakResidentBytes(): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+  }
+
   async kill(): Promise<void> {
     await this.#signal('SIGKILL');
   }

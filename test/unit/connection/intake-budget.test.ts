@@ -1,6 +1,7 @@
 /** connection/intake-budget.ts: who is not read while all clients together have too much waiting, and when that ends. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { IntakeBudget, type Publishing } from '../../../src/connection/intake-budget.ts';
 
 const KIB = 1024;
@@ -44,13 +45,37 @@ test('intake budget - they go on in turn, one for each chunk that is freed below
   assert.deepEqual(heldBack(publishers.slice(4)), [false, false, true]);
 });
 
-test('intake budget - nobody is left behind when nothing is held any more', () => {
+test('intake budget - when nothing is held any more nobody is left behind, and as many as have room go on at once', async () => {
   const budget = new IntakeBudget(256 * KIB);
   const publishers = Array.from({ length: 100 }, () => new Publisher());
   for (const publisher of publishers) budget.take(3 * KIB, publisher);
+  const waiting = (): number => publishers.filter(({ isHeldBack }) => isHeldBack).length;
+  let before = waiting();
+  assert.equal(before, 15);
   budget.free(300 * KIB);
   assert.equal(budget.heldBytes, 0);
-  assert.ok(publishers.every(({ isHeldBack }) => !isHeldBack));
+  while (before > 0) {
+    const inThisTurn = before - waiting();
+    assert.ok(inThisTurn > 0 && inThisTurn <= 4, `${inThisTurn} in one turn`);
+    before = waiting();
+    await nextTurn();
+  }
+});
+
+test('intake budget - those behind wait for what the first have brought', async () => {
+  const budget = new IntakeBudget(256 * KIB);
+  const publishers = Array.from({ length: 20 }, () => new Publisher());
+  const [first] = publishers;
+  assert.ok(first !== undefined);
+  budget.take(256 * KIB, first);
+  for (const publisher of publishers) budget.take(1, publisher);
+  budget.free(256 * KIB + publishers.length);
+  budget.take(KIB, first);
+  await nextTurn();
+  await nextTurn();
+  assert.equal(publishers.filter(({ isHeldBack }) => !isHeldBack).length, 4);
+  budget.free(KIB);
+  assert.equal(publishers.filter(({ isHeldBack }) => !isHeldBack).length, 8);
 });
 
 test('intake budget - a publisher that has gone is not told to go on', () => {
