@@ -8,7 +8,7 @@ import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/p
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic, type Topic } from '../message.ts';
 import { startsWithWildcard } from '../mqtt/topic.ts';
-import { decodeExtras, encodeExtras, extrasBytes } from './envelope.ts';
+import { decodeExtras, encodeExtras, extrasBytes, keptHeaders } from './envelope.ts';
 import { SharedRoundTrip } from './flush.ts';
 import { headerBlock } from './raw-message.ts';
 import { RefusedSubscriptions } from './refused-subscriptions.ts';
@@ -114,7 +114,7 @@ export class NatsBus implements Bus {
     if (properties.length > 0 || retain || isStored !== true) return encodeExtras(extras);
     const known = this.#copyHeaders.get(origin);
     if (known !== undefined) return known;
-    const made = encodeExtras(extras);
+    const made = encodeExtras(extras, keptHeaders);
     this.#copyHeaders.add(origin, made);
     return made;
   }

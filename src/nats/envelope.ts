@@ -29,12 +29,13 @@ export function extrasBytes(extras: Extras): number {
   return FIXED_BYTES + Math.ceil(extras.properties.length / 3) * 4 + extras.origin.length;
 }
 
-export function encodeExtras({ isStored, origin, properties, retain }: Extras): MsgHdrs {
+/** `make`: {@link keptHeaders} for headers that many messages have. */
+export function encodeExtras({ isStored, origin, properties, retain }: Extras, make = readyHeaders): MsgHdrs {
   let lines = isStored === true ? `${STORED_HEADER}: 1\r\n` : '';
   if (retain) lines += `${RETAIN_HEADER}: 1\r\n`;
   if (origin !== '') lines += `${ORIGIN_HEADER}: ${origin}\r\n`;
   if (properties.length > 0) lines += `${PROPERTIES_HEADER}: ${properties.toString('base64')}\r\n`;
-  return readyHeaders(lines);
+  return make(lines);
 }
 
 /** What {@link readyHeaders} gives to the library, which only ever asks for the bytes. */
@@ -50,9 +51,17 @@ class ReadyHeaders {
   }
 }
 
-/** Header lines as bytes that are made once and used for many messages: the library would encode an object for each. */
+/** Header lines as bytes: the library would encode an object for each line. */
 export function readyHeaders(lines: string): MsgHdrs {
   return new ReadyHeaders(Buffer.from(`NATS/1.0\r\n${lines}\r\n`, 'latin1')) as unknown as MsgHdrs; // publish() calls encode() and nothing else
+}
+
+/** The same for headers that are kept: in memory of their own, since a part of Node's pool would keep the whole 8 KiB that it is of. */
+export function keptHeaders(lines: string): MsgHdrs {
+  const text = `NATS/1.0\r\n${lines}\r\n`;
+  const bytes = Buffer.allocUnsafeSlow(text.length);
+  bytes.write(text, 'latin1');
+  return new ReadyHeaders(bytes) as unknown as MsgHdrs; // as above
 }
 
 /**

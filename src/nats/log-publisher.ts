@@ -8,7 +8,7 @@ import { BoundedCache } from '../bounded-cache.ts';
 import type { LogOutcome, LogPublish } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { NatsRoute } from './bus.ts';
-import { ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
+import { keptHeaders, ORIGIN_HEADER, PROPERTIES_HEADER, QOS_HEADER, RETAIN_HEADER, readyHeaders } from './envelope.ts';
 import { newInbox } from './inbox.ts';
 import { LOG_PREFIX } from './log-record.ts';
 import { answerOf, isTemporary, isTooMany, outcomeOf, type PublishError, sequenceOf } from './publish-answer.ts';
@@ -219,7 +219,7 @@ export class LogPublisher {
     if (origin === '') return undefined;
     const known = this.#headers.get(origin);
     if (known !== undefined) return known;
-    const made = readyHeaders(`${ORIGIN_HEADER}: ${origin}\r\n`);
+    const made = keptHeaders(`${ORIGIN_HEADER}: ${origin}\r\n`);
     this.#headers.add(origin, made);
     return made;
   }
