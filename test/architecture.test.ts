@@ -48,7 +48,7 @@ const allowed: Record<string, readonly string[]> = {
   ],
   session: ['broker/ports.ts', 'mqtt/'],
   transport: [],
-  workers: ['admin/', 'config/config.ts'],
+  workers: ['admin/', 'config/config.ts', 'config/limits-of-workers.ts'],
 };
 
 /** Packages with one place only. */

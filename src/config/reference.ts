@@ -1,6 +1,7 @@
 /** The options as documentation: the table of docs/configuration.md, config/default.yaml, and the text of `--help`. */
 import { stringify } from 'yaml';
 import type { Config } from './config.ts';
+import { limitsOfWorkers } from './limits-of-workers.ts';
 import type { Option } from './options/option.ts';
 import { schema } from './schema.ts';
 import { secretFileEnv, secretFileKey } from './secret-files.ts';
@@ -62,7 +63,15 @@ export function environmentHelp(): string {
 export function printConfig(config: Config): string {
   const shown = structuredClone(config) as unknown as Record<string, unknown>;
   for (const { isSecret, key } of schema) if (isSecret) redact(shown, key.split('.'));
-  return stringify(shown).replace(/\/\/[^@/\s]*@/g, `//${REDACTED}@`);
+  return stringify(shown).replace(/\/\/[^@/\s]*@/g, `//${REDACTED}@`) + noteOnWorkers(config);
+}
+
+/** Comments: what was printed stays a configuration file. */
+function noteOnWorkers(config: Config): string {
+  if (config.workers === 1) return '';
+  const lines = Object.entries(limitsOfWorkers(config)).map(([name, sum]) => `#   ${name}: ${sum}`);
+  const head = `# Each of the ${config.workers} workers has the limits above for itself. All of them together allow up to`;
+  return `${[head, ...lines].join('\n')}\n`;
 }
 
 function redact(section: Record<string, unknown>, [name = '', ...rest]: readonly string[]): void {

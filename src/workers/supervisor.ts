@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { type AdminServer, type Readiness, startAdmin } from '../admin/http.ts';
 import { WorkerMetrics } from '../admin/worker-metrics.ts';
 import type { Config } from '../config/config.ts';
+import { limitsOfWorkers } from '../config/limits-of-workers.ts';
 import { judgeReadiness } from './readiness.ts';
 import { restartDelay } from './restart-delay.ts';
 import { type WorkerEnd, WorkerSlot } from './worker-slot.ts';
@@ -54,6 +55,7 @@ export class Supervisor {
       });
     }
     if (this.#isStopping) return this.#endIfDone();
+    this.#tellLimits();
     for (const slot of this.#slots) this.#start(slot);
     this.#watchdog = setInterval(() => this.#watch(), ROUND_MILLISECONDS);
   }
@@ -79,6 +81,14 @@ export class Supervisor {
       config.drainSeconds * 1000 + STOP_GRACE_MILLISECONDS,
     );
     this.#endIfDone();
+  }
+
+  #tellLimits(): void {
+    const { config, log } = this.#options;
+    log.info(
+      { event: 'workers.limited', workers: config.workers, together: limitsOfWorkers(config) },
+      'Each worker has the limits of the configuration for itself: what all together allow',
+    );
   }
 
   #makeSlot(index: number): WorkerSlot {

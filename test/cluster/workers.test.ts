@@ -142,6 +142,29 @@ test('workers - their one endpoint shows the sums, and workers have no endpoint 
   await Promise.all(clients.map((client) => client.end()));
 });
 
+test('workers - each has the limit of an address for itself: nobody is refused below it, all together allow what the start has said', async () => {
+  const limited = await startWorkers({ SUPERMQ_LIMITS_MAX_CONNECTIONS_PER_ADDRESS: '4' });
+  const [line] = linesOf(limited, 'workers.limited') as unknown as Array<{ together: Record<string, number> }>; // as the supervisor writes it
+  assert.equal(line?.together['limits.maxConnectionsPerAddress'], 8);
+  const clients: RawClient[] = [];
+  let refused = 0;
+  // Which worker one comes to is chance: some are refused before both have theirs.
+  while (clients.length < 8 && refused < 100) {
+    const client = await RawClient.connect(limited.tcp).catch(() => undefined);
+    if (client !== undefined) clients.push(client);
+    else {
+      refused++;
+      assert.ok(clients.length >= 4, `refused after ${clients.length}`);
+    }
+  }
+  await until([4, 4], limited);
+  for (let attempt = 0; attempt < 4; attempt++) await assert.rejects(RawClient.connect(limited.tcp));
+  const reached = await limited.metric('supermq_limit_reached_total{limit="maxConnectionsPerAddress"}');
+  assert.equal(reached, refused + 4);
+  await Promise.all(clients.map((client) => client.end()));
+  await limited.stop();
+});
+
 test('workers - each is a node of its own name, with its number in the log', async () => {
   const lines = edge.output.split('\n').filter((line) => line.includes('"node.ready"'));
   const nodes = lines.map((line) => JSON.parse(line) as { node: string; worker: number });

@@ -9,7 +9,7 @@ export const limits: readonly Option[] = [
     'LIMITS_MAX_CONNECTIONS',
     integer(1, 10_000_000),
     1_000_000,
-    'Network connections of this node.',
+    'Network connections of this node; of several workers each is a node.',
   ),
   option(
     'limits.maxPacketBytes',
@@ -107,21 +107,21 @@ export const limits: readonly Option[] = [
     'LIMITS_MAX_CONNECTIONS_PER_ADDRESS',
     integer(0, 10_000_000),
     0,
-    'Network connections of one address (IPv6: of one /64) at this node; 0 = no limit.',
+    'Network connections of one address (IPv6: of one /64) at this node, of several workers at each; 0 = no limit.',
   ),
   option(
     'limits.maxConnectionsPerUser',
     'LIMITS_MAX_CONNECTIONS_PER_USER',
     integer(0, 10_000_000),
     0,
-    'Clients of one user at this node, anonymous ones not counted; 0 = no limit.',
+    'Clients of one user at this node, of several workers at each, anonymous ones not counted; 0 = no limit.',
   ),
   option(
     'limits.connectsPerSecond',
     'LIMITS_CONNECTS_PER_SECOND',
     integer(0, 1_000_000),
     0,
-    'New network connections per second at this node; others are closed before anything is read; 0 = no limit.',
+    'New network connections per second at this node, of several workers at each; others are closed before anything is read; 0 = no limit.',
   ),
   option(
     'limits.connectBurst',
@@ -135,7 +135,7 @@ export const limits: readonly Option[] = [
     'LIMITS_CONNECTS_PER_SECOND_PER_ADDRESS',
     integer(0, 1_000_000),
     0,
-    'New network connections per second of one address (IPv6: of one /64) at this node; 0 = no limit.',
+    'New network connections per second of one address (IPv6: of one /64) at this node, of several workers at each; 0 = no limit.',
   ),
   option(
     'limits.exemptAddresses',

@@ -22,7 +22,7 @@ export const node: readonly Option[] = [
     'WORKERS',
     processCount(64),
     1,
-    'Processes that share the listeners, each a node of its own; auto = one per core.',
+    'Processes that share the listeners, each a node of its own with all limits for itself; auto = one per core.',
   ),
   option(
     'leaseSeconds',

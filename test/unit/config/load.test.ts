@@ -5,10 +5,11 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
 import { readCommandLine } from '../../../src/config/command-line.ts';
 import { ConfigError } from '../../../src/config/config.ts';
 import { type LoadOptions, loadConfig } from '../../../src/config/load.ts';
-import { configurationTable, defaultYaml } from '../../../src/config/reference.ts';
+import { configurationTable, defaultYaml, printConfig } from '../../../src/config/reference.ts';
 import { schema } from '../../../src/config/schema.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'supermq-config-'));
@@ -268,6 +269,25 @@ test('config - the command line: help, version, print-config without secrets, un
   assert.throws(() => readCommandLine(['--bogus'], '1', {}), ConfigError);
   const run = readCommandLine([], '1', {});
   assert.equal(run.kind === 'run' && run.config.mqtt.tcp.port, 1883);
+});
+
+test('config - several workers: what their limits allow together is shown, without those that are off, and can be read again', () => {
+  const env = {
+    SUPERMQ_NATS_SERVERS: 'nats://a:4222',
+    SUPERMQ_WORKERS: '3',
+    SUPERMQ_LIMITS_MAX_CONNECTIONS: '500',
+    SUPERMQ_LIMITS_CONNECTS_PER_SECOND_PER_ADDRESS: '7',
+  };
+  const shown = printConfig(loadConfig({ env }));
+  const notes = shown.split('\n').filter((line) => line.startsWith('#'));
+  assert.match(notes[0] ?? '', /Each of the 3 workers/);
+  assert.ok(notes.includes('#   limits.maxConnections: 1500'), shown);
+  assert.ok(notes.includes('#   limits.connectsPerSecondPerAddress: 21'), shown);
+  assert.doesNotMatch(notes.join(), /maxConnectionsPerAddress|jail|connectBurst/);
+  const jail = { ...env, SUPERMQ_LIMITS_JAIL_SECONDS: '60', SUPERMQ_LIMITS_JAIL_FAILURES: '10' };
+  assert.match(printConfig(loadConfig({ env: jail })), /^# {3}limits\.jailFailures: 30$/m);
+  assert.equal(parse(shown).limits.maxConnections, 500);
+  assert.doesNotMatch(printConfig(loadConfig({ env: { ...env, SUPERMQ_WORKERS: '1' } })), /^#/m);
 });
 
 test('config - a group outlives a node that dies with its last messages', () => {
