@@ -6,6 +6,7 @@
 import type { MsgHdrs } from 'nats';
 import type { Extras } from '../message.ts';
 import { scanPublishProperties } from '../mqtt/properties.ts';
+import { ownCopy } from '../own-memory.ts';
 import { lastHeader } from './raw-message.ts';
 
 /** MQTT 5 properties as in a PUBLISH, without their length, base64. */
@@ -53,15 +54,16 @@ class ReadyHeaders {
 
 /** Header lines as bytes: the library would encode an object for each line. */
 export function readyHeaders(lines: string): MsgHdrs {
-  return new ReadyHeaders(Buffer.from(`NATS/1.0\r\n${lines}\r\n`, 'latin1')) as unknown as MsgHdrs; // publish() calls encode() and nothing else
+  return new ReadyHeaders(bytesOf(lines)) as unknown as MsgHdrs; // publish() calls encode() and nothing else
 }
 
-/** The same for headers that are kept: in memory of their own, since a part of Node's pool would keep the whole 8 KiB that it is of. */
+/** The same for headers that are kept for many messages. */
 export function keptHeaders(lines: string): MsgHdrs {
-  const text = `NATS/1.0\r\n${lines}\r\n`;
-  const bytes = Buffer.allocUnsafeSlow(text.length);
-  bytes.write(text, 'latin1');
-  return new ReadyHeaders(bytes) as unknown as MsgHdrs; // as above
+  return new ReadyHeaders(ownCopy(bytesOf(lines))) as unknown as MsgHdrs; // as above
+}
+
+function bytesOf(lines: string): Buffer {
+  return Buffer.from(`NATS/1.0\r\n${lines}\r\n`, 'latin1');
 }
 
 /**

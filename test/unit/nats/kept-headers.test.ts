@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MsgHdrs, NatsConnection } from 'nats';
+import { pino } from 'pino';
 import { systemClock } from '../../../src/clock.ts';
 import { makeCounters } from '../../../src/counters.ts';
 import { NatsBus } from '../../../src/nats/bus.ts';
 import { LogPublisher } from '../../../src/nats/log-publisher.ts';
+import { RefusedSubscriptions } from '../../../src/nats/refused-subscriptions.ts';
 import { SubjectMap } from '../../../src/nats/subject.ts';
 
 const payload = Buffer.from('payload');
@@ -35,10 +37,12 @@ function checkKept([first, second]: readonly Uint8Array[]): void {
 }
 
 function makeBus(connection: NatsConnection): NatsBus {
+  const counters = makeCounters();
   return new NatsBus({
     connection,
     subjects: new SubjectMap(''),
-    counters: makeCounters(),
+    counters,
+    refusals: new RefusedSubscriptions({ counters, clock: systemClock, log: pino({ level: 'silent' }) }),
     events: { connected() {}, disconnected() {}, writable() {} },
     maximumInFlightBytes: 1024 * 1024,
   });
