@@ -18,6 +18,7 @@ import { permittedOnResume, reviewConnection } from './access-review.ts';
 import { announced, responseInformationFor } from './capabilities.ts';
 import type { Connection } from './connection.ts';
 
+const ANOTHER_USERS = 'the client id belongs to another user';
 /** Of a node without sessions. */
 const nothingStored: Promise<StoredSession> = Promise.resolve({ record: undefined, revision: 0 });
 
@@ -35,16 +36,39 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   connection.access = node.authorizer.accessOf({ clientId, username, groups, rules });
   const will = packet.will === undefined ? undefined : acceptWill(packet.will, packet.version, node);
   if (will !== undefined) checkWill(connection, will);
-  const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
-  const { user } = connection;
-  const claimed = await node.cluster.claim({ clientId, user, yielded: () => connection.takenOver(), look });
-  if (claimed === undefined) throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
+  if (await isStranger(connection, clientId)) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
+  if (connection.isClosed) return;
+  connection.awaits = 'claim';
+  const claimed = await claim(connection, clientId);
+  connection.awaits = undefined;
+  if (claimed === undefined) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   countUser(connection, claimed.claim);
   connection.will = will;
   const accepting = accept(connection, packet, clientId, claimed);
   // Who takes the client over from here on waits until what this connection has opened is given back.
   connection.ended = accepting.catch(() => {});
   return accepting;
+}
+
+/**
+ * Whether another user has a stored session of this id: asked before the id is claimed, since the claim of somebody who is refused in the end
+ * would be in the way of its owner. One round trip more, and only where users have names.
+ */
+async function isStranger({ node, user }: Connection, clientId: string): Promise<boolean> {
+  if (user === '' || node.sessions === undefined) return false;
+  try {
+    return await node.sessions.isAnothers(clientId, user);
+  } catch (cause) {
+    throw new MqttError(Reason.serverUnavailable, 'the session cannot be read', { cause });
+  }
+}
+
+/** Undefined: another user has the client. @throws MqttError 0x89 when too many others wait for it */
+function claim(connection: Connection, clientId: string): Promise<Claimed<StoredSession> | undefined> {
+  const { node, user } = connection;
+  const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
+  const yielded = (): Promise<void> => connection.takenOver();
+  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, user, yielded, look }));
 }
 
 /** @throws MqttError 0x9F for a client id that is jailed at this address */

@@ -60,8 +60,8 @@ export class Connection implements TransportEvents, Publishing {
   identity: Identity = anonymous;
   /** What rules let the client do; undefined = everything. Set when the client id is known. */
   access: ClientAccess | undefined;
-  /** Its credentials are being judged. */
-  awaitsIdentity = false;
+  /** What has to come before CONNACK: its credentials are being judged, or whoever had the client id is giving it up. */
+  awaits: 'identity' | 'claim' | undefined;
   /** Of a client that has named an authentication method in CONNECT. */
   authentication: Authentication | undefined;
   will: Will | undefined;

@@ -10,6 +10,7 @@ import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Capabilities } from './capabilities.ts';
+import type { ClaimWaits } from './claim-waits.ts';
 import type { Connections } from './connections.ts';
 import type { Denials } from './denials.ts';
 import type { IntakeBudget } from './intake-budget.ts';
@@ -53,6 +54,7 @@ export interface NodeContext {
   readonly ownInbox: string;
   readonly bus: Bus;
   readonly cluster: Cluster;
+  readonly claimWaits: ClaimWaits;
   /** Undefined: nothing is stored, Maximum QoS is 0. */
   readonly sessions: Sessions | undefined;
   readonly authenticator: Authenticator;

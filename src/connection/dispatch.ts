@@ -104,13 +104,13 @@ function authenticate(
   accept: (identity: Identity) => void,
 ): void {
   const decided = (decision: Decision): void => {
-    connection.awaitsIdentity = false;
+    connection.awaits = undefined;
     if (decision.kind === 'refused') throw new MqttError(decision.reason, decision.text); // [MQTT5 3.1.4-2] [MQTT311 3.1.4-2]
     if (!connection.isClosed) accept(decision.identity);
   };
   const decision = connection.node.authenticator.authenticate(client, credentials);
   if (!(decision instanceof Promise)) return decided(decision);
-  connection.awaitsIdentity = true;
+  connection.awaits = 'identity';
   decision.then(decided).catch((error: unknown) => connection.fail(error));
 }
 

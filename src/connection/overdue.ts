@@ -7,9 +7,12 @@ import type { Connection } from './connection.ts';
 export function endSilent(connection: Connection): void {
   const { counters } = connection.node;
   if (connection.state === 'accepting') {
-    if (connection.awaitsIdentity)
-      connection.fail(new MqttError(Reason.serverUnavailable, 'authentication has taken too long'));
-    return connection.authentication?.timeOut();
+    if (connection.awaits === undefined) return connection.authentication?.timeOut();
+    const text = {
+      identity: 'authentication has taken too long',
+      claim: 'who had the client before has not given it up in time',
+    };
+    return connection.fail(new MqttError(Reason.serverUnavailable, text[connection.awaits]));
   }
   const hasConnected = connection.state !== 'connecting';
   counters.keepAliveTimeouts++;

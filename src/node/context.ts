@@ -9,6 +9,7 @@ import { Subscriptions } from '../broker/subscriptions.ts';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config/config.ts';
 import { availableCapabilities } from '../connection/capabilities.ts';
+import { ClaimWaits } from '../connection/claim-waits.ts';
 import type { Connections } from '../connection/connections.ts';
 import type { ConnectionLimits, NodeContext } from '../connection/context.ts';
 import { Denials } from '../connection/denials.ts';
@@ -50,6 +51,7 @@ export function makeContext(options: ContextOptions): NodeContext {
     ownInbox,
     bus,
     cluster,
+    claimWaits: new ClaimWaits(),
     sessions: options.makeSessions(publisher),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush), groups !== undefined),
     counters,

@@ -193,11 +193,16 @@ function look(
 ): Before {
   if (isGone()) throw new Error('the connection has ended');
   const found = record === undefined ? undefined : decodeRecord(record);
-  if (!ignoresUsers && found !== undefined && found.user !== '' && found.user !== user)
+  if (!ignoresUsers && isAnothers(found, user))
     throw new MqttError(Reason.notAuthorized, 'the client id belongs to another user');
   // One without expiry has ended with its connection, and was left by a node that died.
   const previous = cleanStart || found?.expirySeconds === 0 ? undefined : found;
   return { revision, found, previous };
+}
+
+/** What has no user is anybody's. */
+export function isAnothers(found: SessionRecord | undefined, user: string): boolean {
+  return found !== undefined && found.user !== '' && found.user !== user;
 }
 
 /** Subscriptions that the client may not have any more are gone before anything is done for them. */

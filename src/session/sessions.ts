@@ -6,8 +6,9 @@ import type { GroupLog, MessageLog, NodeLease, RetainedStore, SessionStore, Stor
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import { Feeds } from './feeds.ts';
-import { newUid, type OpenedSession, Opening, type OpenRequest, type SessionIdentity } from './opening.ts';
+import { isAnothers, newUid, type OpenedSession, Opening, type OpenRequest, type SessionIdentity } from './opening.ts';
 import { Orphans } from './orphans.ts';
+import { decodeRecord } from './record.ts';
 import { Session } from './session.ts';
 import type { HeldWill, Wills } from './wills.ts';
 
@@ -111,6 +112,12 @@ export class Sessions {
   /** What is stored of a client. */
   look(clientId: string): Promise<StoredSession> {
     return this.#options.store.load(clientId);
+  }
+
+  /** Whether what is stored of a client is another user's. */
+  async isAnothers(clientId: string, user: string): Promise<boolean> {
+    const { record } = await this.look(clientId);
+    return record !== undefined && isAnothers(decodeRecord(record), user);
   }
 
   /** The session of a client that connects. */

@@ -87,6 +87,31 @@ test('a stored session is not given to another user, nor ended by one, and is th
   await back.client.end();
 });
 
+test('who asks again and again for the stored session of another user never keeps its owner out', {
+  timeout: 60_000,
+}, async () => {
+  const clientId = 'besieged';
+  await (await enter(0, 'ann', { clientId, ...kept })).client.end();
+  let isOver = false;
+  let attempts = 0;
+  const hammer = async (index: number): Promise<void> => {
+    while (!isOver) {
+      const other = await enter(index, 'ben', { clientId, ...kept });
+      assert.equal(other.code, NOT_AUTHORIZED);
+      attempts++;
+    }
+  };
+  const hammers = [0, 1, 0, 1, 0, 1].map(hammer);
+  for (let visit = 0; visit < 100; visit++) {
+    const ann = await enter(visit % 2, 'ann', { clientId, ...kept });
+    assert.deepEqual([ann.code, ann.isPresent], [0, true], `visit ${visit}`);
+    await ann.client.end();
+  }
+  isOver = true;
+  await Promise.all(hammers);
+  assert.ok(attempts > 100, `${attempts} attempts`);
+});
+
 test('what has no user is anybody’s, and the user that takes it keeps it', async () => {
   const nobody = await enter(0, undefined, { clientId: 'found', ...kept });
   assert.equal(nobody.code, 0);

@@ -11,6 +11,7 @@ import { Subscriptions } from '../../src/broker/subscriptions.ts';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { allCapabilities } from '../../src/connection/capabilities.ts';
+import { ClaimWaits } from '../../src/connection/claim-waits.ts';
 import { Connection } from '../../src/connection/connection.ts';
 import { Connections } from '../../src/connection/connections.ts';
 import { Denials } from '../../src/connection/denials.ts';
@@ -142,6 +143,7 @@ export async function startWiredNode({
     writes,
     log: makeLog('silent', 'wired'),
     cluster: new EmbeddedCluster(),
+    claimWaits: new ClaimWaits(),
     subscriptions: new Subscriptions(bus, new Delivery(counters, writes.flush)),
     authenticator,
     bindsClientIds: true,
