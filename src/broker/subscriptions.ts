@@ -11,6 +11,8 @@ import type { Bus, Unsubscribe } from './ports.ts';
 interface Entry {
   readonly interest: Interest;
   unsubscribe: Unsubscribe;
+  /** Clients that are about to subscribe. */
+  holds: number;
 }
 
 export class Subscriptions {
@@ -65,9 +67,22 @@ export class Subscriptions {
     if (entry === undefined) return;
     this.#delivery.settle(entry.interest);
     entry.interest.remove(subscription);
-    if (!entry.interest.isEmpty) return;
-    this.#entries.delete(subscription.filter);
-    entry.unsubscribe();
+    this.#dropUnused(entry);
+  }
+
+  /**
+   * Subscribes the node to plain filters for a client that is to have them in a moment, and gets nothing yet: what is published once the bus
+   * has confirmed them does not pass it by. Returns the end of that.
+   */
+  hold(filters: readonly string[]): () => void {
+    const entries = filters.map((filter) => this.#entryOf(filter));
+    for (const entry of entries) entry.holds++;
+    return () => {
+      for (const entry of entries.splice(0)) {
+        entry.holds--;
+        this.#dropUnused(entry);
+      }
+    };
   }
 
   /** Puts `next` in the place of `previous` (same filter and group, same client) without a gap. [MQTT5 3.8.4-3] */
@@ -88,13 +103,19 @@ export class Subscriptions {
   #entryOf(filter: string): Entry {
     const known = this.#entries.get(filter);
     if (known !== undefined) {
-      if (this.#bus.refuses(filter)) this.#askAgain(known);
+      // Whoever holds it has just asked.
+      if (known.holds === 0 && this.#bus.refuses(filter)) this.#askAgain(known);
       return known;
     }
     const interest = new Interest(filter);
-    const entry = { interest, unsubscribe: this.#open(interest) };
+    const entry = { interest, unsubscribe: this.#open(interest), holds: 0 };
     this.#entries.set(filter, entry);
     return entry;
+  }
+
+  #dropUnused({ holds, interest, unsubscribe }: Entry): void {
+    if (holds > 0 || !interest.isEmpty || !this.#entries.delete(interest.filter)) return;
+    unsubscribe();
   }
 
   #open(interest: Interest): Unsubscribe {

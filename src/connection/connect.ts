@@ -38,9 +38,8 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (will !== undefined) checkWill(connection, will);
   if (await isStranger(connection, clientId)) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   if (connection.isClosed) return;
-  connection.awaits = 'claim';
+  connection.awaits = 'cluster';
   const claimed = await claim(connection, clientId);
-  connection.awaits = undefined;
   if (claimed === undefined) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   countUser(connection, claimed.claim);
   connection.will = will;
@@ -124,9 +123,12 @@ async function accept(
 ): Promise<void> {
   let opened: OpenedSession | undefined;
   let isStored = false;
+  let release = nothing;
   try {
     if (!connection.isClosed) opened = await openSession(connection, packet, clientId, found);
     if (!connection.isClosed && opened !== undefined) await storeWill(connection, packet, clientId, opened);
+    if (!connection.isClosed && opened?.session !== undefined)
+      release = await subscribeAhead(connection, opened.session);
     isStored = true;
     if (!connection.isClosed) return finishConnect(connection, packet, { clientId, claim, opened });
     await giveBack(connection, opened);
@@ -141,8 +143,29 @@ async function accept(
     }
     // The store does not answer: the client may try elsewhere, or later.
     throw new MqttError(Reason.serverUnavailable, 'the session or the will cannot be read or written', { cause });
+  } finally {
+    release();
   }
 }
+
+/**
+ * What is published behind CONNACK reaches a client whose session is resumed: the node has its subscriptions by then. Members of groups
+ * join behind it, since a message could be theirs before. Returns the end of that, for when the client has them itself.
+ */
+async function subscribeAhead({ node }: Connection, session: Session): Promise<() => void> {
+  const filters = [...session.subscriptions()].flatMap(({ filter, group }) => (group === undefined ? [filter] : []));
+  if (filters.length === 0) return nothing;
+  const release = node.subscriptions.hold(filters);
+  try {
+    await node.bus.confirm();
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return release;
+}
+
+function nothing(): void {}
 
 /** A will of a connection that was never accepted is none. */
 async function giveBack({ heldWill, node }: Connection, opened: OpenedSession | undefined): Promise<void> {

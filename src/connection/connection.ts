@@ -60,8 +60,8 @@ export class Connection implements TransportEvents, Publishing {
   identity: Identity = anonymous;
   /** What rules let the client do; undefined = everything. Set when the client id is known. */
   access: ClientAccess | undefined;
-  /** What has to come before CONNACK: its credentials are being judged, or whoever had the client id is giving it up. */
-  awaits: 'identity' | 'claim' | undefined;
+  /** What has to come before CONNACK: its credentials are being judged, or the cluster is asked for what it has of the client. */
+  awaits: 'identity' | 'cluster' | undefined;
   /** Of a client that has named an authentication method in CONNECT. */
   authentication: Authentication | undefined;
   will: Will | undefined;

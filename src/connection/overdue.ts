@@ -10,7 +10,7 @@ export function endSilent(connection: Connection): void {
     if (connection.awaits === undefined) return connection.authentication?.timeOut();
     const text = {
       identity: 'authentication has taken too long',
-      claim: 'who had the client before has not given it up in time',
+      cluster: 'who had the client before, or the backplane, has not answered in time',
     };
     return connection.fail(new MqttError(Reason.serverUnavailable, text[connection.awaits]));
   }
