@@ -20,6 +20,7 @@ import { NatsSessionStore, SESSION_STREAM } from './session-store.ts';
 import { StreamQuota } from './stream-quota.ts';
 import { SubjectMap } from './subject.ts';
 import { NatsWillStore } from './will-store.ts';
+import { subscribeAgain } from './wire/connect.ts';
 
 export interface NatsBackplaneOptions extends StorageSettings {
   readonly settings: NatsSettings;
@@ -63,7 +64,7 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     if (isPublish) publishRefused(subject);
   };
   const failed = (): void => void counters.internalErrors++;
-  const refusals = new RefusedSubscriptions({ counters, clock, log });
+  const refusals = new RefusedSubscriptions({ counters, clock, log, inboxPrefix: settings.inboxPrefix });
   const connection = await connectNats(settings, nodeId, {
     noEcho: false,
     log,
@@ -76,6 +77,8 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
       return isOfClients;
     },
   });
+  refusals.lifted = (keys) =>
+    subscribeAgain(connection, (subject, queue) => keys.has(RefusedSubscriptions.keyOf(subject, queue)));
   const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused, failed });
   const bus = new NatsBus({
     connection,

@@ -14,30 +14,32 @@ const LINE_MILLISECONDS = 1_000;
 /** Of a subject: a client has chosen it. */
 const SHOWN_CHARACTERS = 200;
 
-interface Verdict {
-  /** What NATS was asked, and what it said, counted together. */
-  askedAt: number;
-  refusedAt: number;
-}
-
 export interface RefusedSubscriptionsOptions {
   readonly counters: Counters;
   readonly clock: Clock;
   readonly log: Logger;
+  /** First token of the node's own inboxes, whose subscriptions are the node's and no client's. */
+  readonly inboxPrefix: string;
 }
 
 export class RefusedSubscriptions {
   readonly #options: RefusedSubscriptionsOptions;
   /** Subscriptions that there are, by key. */
   readonly #held = new Map<string, number>();
-  /** Of those that are held. */
-  readonly #verdicts = new Map<string, Verdict>();
+  /** Of those that are held: which question NATS was asked last, counting all of them. */
+  readonly #verdicts = new Map<string, number>();
   /** Refused ones that NATS was asked for again. */
   readonly #pending = new Set<string>();
-  #serial = 0;
+  #questions = 0;
   /** Refusals since the last line. */
   #untold = 0;
   #quietUntil = Number.NEGATIVE_INFINITY;
+
+  /**
+   * Called with keys that are not refused any more. NATS judges each subscription by itself: others of the same key that it has refused
+   * before are none until it is asked for them again.
+   */
+  lifted: (keys: ReadonlySet<string>) => void = () => {};
 
   constructor(options: RefusedSubscriptionsOptions) {
     this.#options = options;
@@ -74,14 +76,14 @@ export class RefusedSubscriptions {
     return this.#verdicts.has(key);
   }
 
-  /** NATS has said so; false for what is none of these. */
+  /** NATS has said so; false for what is the node's own. What is not held any more is only told of: its client was faster than NATS. */
   refused({ queue, subject }: RefusedSubscription): boolean {
     const key = RefusedSubscriptions.keyOf(subject, queue);
-    if (!this.#held.has(key)) return false;
-    const verdict = this.#verdicts.get(key) ?? { askedAt: 0, refusedAt: 0 };
-    verdict.refusedAt = ++this.#serial;
-    this.#verdicts.set(key, verdict);
-    this.#pending.delete(key);
+    if (subject.startsWith(`${this.#options.inboxPrefix}.`)) return false;
+    if (this.#held.has(key)) {
+      this.#verdicts.set(key, this.#questions);
+      this.#pending.delete(key);
+    }
     this.#options.counters.busSubscriptionsRefused++;
     this.#tell(subject, queue);
     return true;
@@ -94,20 +96,22 @@ export class RefusedSubscriptions {
 
   /** A flush begins; call what is returned when it has come back. */
   judging(): () => void {
-    const begun = this.#serial;
+    const begun = this.#questions;
     return () => {
+      const lifted = new Set<string>();
       for (const key of this.#pending) {
-        if ((this.#verdicts.get(key)?.askedAt ?? 0) > begun) continue;
+        if ((this.#verdicts.get(key) ?? 0) > begun) continue;
         this.#pending.delete(key);
         this.#verdicts.delete(key);
+        lifted.add(key);
       }
+      if (lifted.size > 0) this.lifted(lifted);
     };
   }
 
   #ask(key: string): void {
-    const verdict = this.#verdicts.get(key);
-    if (verdict === undefined) return;
-    verdict.askedAt = ++this.#serial;
+    if (!this.#verdicts.has(key)) return;
+    this.#verdicts.set(key, ++this.#questions);
     this.#pending.add(key);
   }
 

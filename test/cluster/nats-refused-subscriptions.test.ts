@@ -239,3 +239,50 @@ test('refused subscriptions - what becomes of them when the permissions shrink o
   await eventually(works, 'the subscription is made again on the new connection');
   for (const client of [holder, other]) await client.end();
 });
+
+test('refused subscriptions - wider permissions hold for all that were refused the same subject, members of a group too, and nobody gets twice', async (t) => {
+  t.after(() => place.deny(...CLOSED));
+  await place.deny();
+  const device = await SessionClient.connect(edge.tcp, 'lifted-device');
+  await device.subscribe('closed', 0);
+  await device.subscribe('$share/lifted/closed/jobs', 0);
+  await device.leave();
+  await place.deny(...CLOSED);
+  const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
+  await device.connect(edge.tcp);
+  const counted = async (): Promise<boolean> =>
+    (await edge.metric('supermq_bus_subscriptions_refused_total')) === refused + 2;
+  await eventually(counted, 'the plain one and that of the group counted');
+  await place.deny();
+  const [first, second] = [await connect(), await connect()];
+  // The second of its two subjects is that of the plain filter.
+  assert.deepEqual(await first.subscribe('closed/#'), [0]);
+  assert.deepEqual(await second.subscribe('closed'), [0]);
+  first.publish('closed', '1');
+  first.publish('closed', '2');
+  const published = ['1', '2'].map((payload) => ({ topic: 'closed', payload }));
+  for (const client of [first, second]) assert.deepEqual(await client.messages(2), published);
+  const member = await connect();
+  assert.deepEqual(await member.subscribe('$share/lifted/closed/jobs'), [0]);
+  await member.end();
+  first.publish('closed/jobs', '3');
+  await device.waitFor(3);
+  assert.deepEqual(device.numbers(), [1, 2, 3]);
+  await device.forget();
+  for (const client of [first, second]) await client.end();
+});
+
+test('refused subscriptions - one that its client has ended before the refusal came is told of like the others', async () => {
+  const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
+  const client = await connect();
+  const filters = Array.from({ length: 1_000 }, (_, number) => `closed/left/${number}`);
+  const subscriptions = filters.map((topic) => ({ topic, qos: 0 as const }));
+  client.send({ cmd: 'subscribe', messageId: client.nextPacketId(), subscriptions, properties: {} });
+  client.send({ cmd: 'unsubscribe', messageId: client.nextPacketId(), unsubscriptions: filters });
+  await client.next('suback');
+  await client.next('unsuback');
+  await client.ping();
+  assert.equal(await edge.metric('supermq_bus_subscriptions_refused_total'), refused + 1_000);
+  assert.ok(!edge.wholeOutput.includes('"nats.refused"'), 'no line at level error for what a client has chosen');
+  await client.end();
+});

@@ -27,6 +27,9 @@ const encoder = new TextEncoder();
 /** Of the library's subscriptions. */
 interface LibrarySubscription {
   received: number;
+  readonly sid: number;
+  readonly subject: string;
+  readonly queue?: string;
   readonly max?: number;
   readonly callback?: (error: null, message: WireMessage) => void;
   unsubscribe(): void;
@@ -75,6 +78,21 @@ export async function connectWired(
   readWith(protocol, events);
   writeWith(protocol);
   return connection;
+}
+
+/**
+ * Asks the server once more for subscriptions of a {@link connectWired} connection, under the numbers that they have: those that it has
+ * stay as they are. Looks at all that there are.
+ */
+export function subscribeAgain(
+  connection: NatsConnection,
+  isWanted: (subject: string, queue: string | undefined) => boolean,
+): void {
+  const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // as in connectWired
+  for (const { queue, sid, subject } of protocol?.subscriptions.subs.values() ?? []) {
+    if (!isWanted(subject, queue)) continue;
+    protocol?.sendCommand(queue === undefined ? `SUB ${subject} ${sid}\r\n` : `SUB ${subject} ${queue} ${sid}\r\n`);
+  }
 }
 
 function readWith(protocol: LibraryProtocol, events: WireEvents): void {

@@ -23,7 +23,12 @@ test('who is held back goes on when NATS has caught up, also when others publish
   const bus = new NatsBus({
     connection: connection as unknown as NatsConnection, // what the bus calls while it publishes
     subjects: new SubjectMap(''),
-    refusals: new RefusedSubscriptions({ counters, clock: systemClock, log: pino({ level: 'silent' }) }),
+    refusals: new RefusedSubscriptions({
+      counters,
+      clock: systemClock,
+      log: pino({ level: 'silent' }),
+      inboxPrefix: '_INBOX',
+    }),
     counters,
     events: { connected() {}, disconnected() {}, writable: () => writable++ },
     maximumInFlightBytes: 2 * MIB,

@@ -42,7 +42,12 @@ function makeBus(connection: NatsConnection): NatsBus {
     connection,
     subjects: new SubjectMap(''),
     counters,
-    refusals: new RefusedSubscriptions({ counters, clock: systemClock, log: pino({ level: 'silent' }) }),
+    refusals: new RefusedSubscriptions({
+      counters,
+      clock: systemClock,
+      log: pino({ level: 'silent' }),
+      inboxPrefix: '_INBOX',
+    }),
     events: { connected() {}, disconnected() {}, writable() {} },
     maximumInFlightBytes: 1024 * 1024,
   });

@@ -10,7 +10,12 @@ import { readRefusedSubscription } from '../../../src/nats/wire/refused-line.ts'
 const refusal = { subject: 'a', queue: undefined };
 
 function make(): RefusedSubscriptions {
-  return new RefusedSubscriptions({ counters: makeCounters(), clock: systemClock, log: pino({ level: 'silent' }) });
+  return new RefusedSubscriptions({
+    counters: makeCounters(),
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    inboxPrefix: '_INBOX',
+  });
 }
 
 test('refused subscriptions - asked again, one stays refused until a flush behind the question brings no refusal', () => {
@@ -43,16 +48,36 @@ test('refused subscriptions - a second refusal before the flush is back', () => 
   assert.equal(refusals.isEmpty, true, 'nothing is kept of what nobody holds');
 });
 
-test('refused subscriptions - a refusal of what nobody holds any more, or of another queue group, is none of them', () => {
+test('refused subscriptions - one that nobody holds any more is told of and not kept; one of the node itself is none of them', () => {
   const refusals = make();
-  assert.equal(refusals.refused(refusal), false);
   refusals.hold('a');
   refusals.drop('a');
-  assert.equal(refusals.refused(refusal), false);
-  refusals.hold(RefusedSubscriptions.keyOf('a', 'group'));
-  assert.equal(refusals.refused(refusal), false);
-  assert.equal(refusals.refused({ subject: 'a', queue: 'group' }), true);
-  assert.equal(refusals.isRefused('a'), false);
+  assert.equal(refusals.refused(refusal), true);
+  assert.equal(refusals.isEmpty, true);
+  assert.equal(refusals.refused({ subject: '_INBOX.a.*', queue: undefined }), false);
+});
+
+test('refused subscriptions - a queue group has a verdict of its own', () => {
+  const refusals = make();
+  const key = RefusedSubscriptions.keyOf('a', 'group');
+  refusals.hold('a');
+  refusals.hold(key);
+  refusals.refused({ subject: 'a', queue: 'group' });
+  assert.deepEqual([refusals.isRefused('a'), refusals.isRefused(key)], [false, true]);
+});
+
+test('refused subscriptions - what is lifted is told once, for all that hold it', () => {
+  const refusals = make();
+  const lifted: string[][] = [];
+  refusals.lifted = (keys) => lifted.push([...keys]);
+  for (const key of ['a', 'a', 'b']) refusals.hold(key);
+  refusals.refused(refusal);
+  refusals.judging()();
+  assert.deepEqual(lifted, [], 'nobody has asked again');
+  refusals.hold('a');
+  refusals.judging()();
+  refusals.judging()();
+  assert.deepEqual(lifted, [['a']]);
 });
 
 test('refused subscriptions - a new connection asks for all of them', () => {
