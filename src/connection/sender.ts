@@ -145,13 +145,19 @@ export class Sender implements Subscriber, Outlet, Flushable {
     this.#counters.bytesSent += bytes;
     const first = parts[0];
     // The transport keeps what the kernel does not take: nothing but what is accounted for may stay in memory with it.
-    if (this.#transport.bufferedBytes > 0) this.#transport.write(joinOwn(parts));
+    if (this.#transport.bufferedBytes > 0) this.#writeOwn(parts);
     else if (parts.length === 1 && first !== undefined) this.#transport.write(first);
     else if (bytes <= JOIN_BYTES) this.#transport.write(Buffer.concat(parts));
     else for (const part of parts) this.#transport.write(part);
     this.#parts.length = 0;
     this.#partBytes = 0;
     this.#privateParts = 0;
+  }
+
+  /** Those that are copies already are not copied again. */
+  #writeOwn(parts: readonly Buffer[]): void {
+    for (const part of parts.slice(0, this.#privateParts)) this.#transport.write(part);
+    if (parts.length > this.#privateParts) this.#transport.write(joinOwn(parts.slice(this.#privateParts)));
   }
 
   /** Copies what came in this turn out of the shared slabs, so that a stalled peer pins no more than it is accounted for. */
