@@ -75,14 +75,24 @@ export class Subscriptions {
    * has confirmed them does not pass it by. Returns the end of that.
    */
   hold(filters: readonly string[]): () => void {
-    const entries = filters.map((filter) => this.#entryOf(filter));
-    for (const entry of entries) entry.holds++;
-    return () => {
+    const entries: Entry[] = [];
+    const release = (): void => {
       for (const entry of entries.splice(0)) {
         entry.holds--;
         this.#dropUnused(entry);
       }
     };
+    try {
+      for (const filter of filters) {
+        const entry = this.#entryOf(filter);
+        entry.holds++;
+        entries.push(entry);
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return release;
   }
 
   /** Puts `next` in the place of `previous` (same filter and group, same client) without a gap. [MQTT5 3.8.4-3] */
