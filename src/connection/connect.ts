@@ -38,7 +38,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (will !== undefined) checkWill(connection, will);
   if (await isStranger(connection, clientId)) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   if (connection.isClosed) return;
-  connection.awaits = 'cluster';
+  connection.awaitCluster();
   const claimed = await claim(connection, clientId);
   if (claimed === undefined) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   countUser(connection, claimed.claim);
@@ -130,10 +130,15 @@ async function accept(
     if (!connection.isClosed && opened?.session !== undefined)
       release = await subscribeAhead(connection, opened.session);
     isStored = true;
-    if (!connection.isClosed) return finishConnect(connection, packet, { clientId, claim, opened });
+    if (!connection.isClosed) {
+      finishConnect(connection, packet, { clientId, claim, opened });
+      return release();
+    }
+    release();
     await giveBack(connection, opened);
     claim.release();
   } catch (cause) {
+    release();
     await giveBack(connection, opened);
     claim.release();
     if (isStored || cause instanceof MqttError) throw cause;
@@ -143,8 +148,6 @@ async function accept(
     }
     // The store does not answer: the client may try elsewhere, or later.
     throw new MqttError(Reason.serverUnavailable, 'the session or the will cannot be read or written', { cause });
-  } finally {
-    release();
   }
 }
 
@@ -170,7 +173,11 @@ function nothing(): void {}
 /** A will of a connection that was never accepted is none. */
 async function giveBack({ heldWill, node }: Connection, opened: OpenedSession | undefined): Promise<void> {
   if (heldWill !== undefined) await node.sessions?.endWill(heldWill, opened?.session, false);
-  if (opened?.session !== undefined) await node.sessions?.close(opened.session);
+  if (opened?.session === undefined) return;
+  const { previousExpirySeconds = 0, session } = opened;
+  // Nor does it end a session that was there.
+  session.expirySeconds = Math.max(session.expirySeconds, previousExpirySeconds);
+  await node.sessions?.close(session);
 }
 
 /** Stored before CONNACK. [MQTT5 3.1.2-7] */

@@ -236,6 +236,12 @@ export class Connection implements TransportEvents, Publishing {
     this.framer.maximumPacketSize = this.node.limits.maximumPacketSize;
   }
 
+  /** What the cluster has of the client is asked for: that may take as long as CONNECT might. */
+  awaitCluster(): void {
+    this.awaits = 'cluster';
+    this.#lastPacketAt = this.node.clock.now();
+  }
+
   /** CONNACK is out: packets are handled from now on, those that came meanwhile included. [MQTT5 3.1.4-5] */
   connected(client: Client, keepAliveSeconds: number, session: Session | undefined): void {
     this.client = client;

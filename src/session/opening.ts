@@ -48,6 +48,8 @@ export interface OpenedSession {
   readonly session: Session | undefined;
   /** Session Present. [MQTT5 3.2.2-2] [MQTT5 3.2.2-3] [MQTT311 3.2.2-1] [MQTT311 3.2.2-2] */
   readonly isPresent: boolean;
+  /** Of the session that is resumed, as it was: what the client has asked for instead holds when it is accepted. */
+  readonly previousExpirySeconds?: number;
   /** Revision of a record that says where the will of a session lies that ends with its connection. */
   readonly noteRevision?: number;
 }
@@ -142,7 +144,8 @@ export class Opening {
       throw error;
     }
     session.wills = this.#willOwners(request, undefined);
-    return { session, isPresent: previous !== undefined };
+    if (previous === undefined) return { session, isPresent: false };
+    return { session, isPresent: true, previousExpirySeconds: previous.expirySeconds };
   }
 
   async #makeFrom(request: OpenRequest, { found, previous }: Before): Promise<Session> {

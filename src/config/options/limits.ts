@@ -23,7 +23,7 @@ export const limits: readonly Option[] = [
     'LIMITS_CONNECT_TIMEOUT_SECONDS',
     integer(1, 300, 'seconds'),
     10,
-    'How long a network connection may take to send CONNECT, counted from accept: PROXY header, TLS handshake and WebSocket upgrade are part of it.',
+    'How long a network connection may take to send CONNECT, counted from accept: PROXY header, TLS handshake and WebSocket upgrade are part of it. As long again may the cluster take to answer for the client.',
   ),
   option(
     'limits.maxKeepAliveSeconds',
