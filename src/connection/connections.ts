@@ -9,7 +9,7 @@ import { PauseReason } from './pause-reason.ts';
 
 /** Keep alive and connect timeouts are noticed at most this much late. */
 const SWEEP_MILLISECONDS = 500;
-/** Publishers that one turn of the event loop lets go on. Each may bring a chunk of its socket at once: these fill what `nats.maxInFlightBytes` is by default. */
+/** Publishers that one turn of the event loop lets go on (twice as many in the first one). Each may bring a chunk of its socket at once: these fill what `nats.maxInFlightBytes` is by default. */
 const RESUMED_PER_TURN = 128;
 
 export class Connections {
