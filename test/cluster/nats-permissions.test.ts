@@ -15,7 +15,7 @@ import {
   violations,
 } from '../support/everyday-work.ts';
 import type { NatsServerProcess } from '../support/nats-server.ts';
-import { EdgeProcess } from '../support/node.ts';
+import { EdgeProcess, environment } from '../support/node.ts';
 import { connectAs, runCommand, startPrivilegedNats } from '../support/privileged-nats.ts';
 import { RawClient } from '../support/raw-client.ts';
 
@@ -46,7 +46,7 @@ for (const [file, topicPrefix] of [
     test('nodes need streams that another user makes, then do all that nodes do, and nothing is refused', async (t) => {
       const place = await open(file, topicPrefix);
       t.after(() => close(place));
-      const refused = await runCommand([], edgeEnvironment(place.nats.url, topicPrefix));
+      const refused = await runCommand([], await environment(edgeEnvironment(place.nats.url, topicPrefix)));
       assert.equal(refused.code, 1);
       assert.match(refused.output, /SMQ_LOG, SMQ_RETAINED, .* are missing in JetStream, and nats\.provision is check/);
       const made = await runCommand(['provision'], provisionEnvironment(place.nats.url));

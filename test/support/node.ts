@@ -25,7 +25,7 @@ export interface TestNode extends RunningServer {
 }
 
 /** Environment variables of a node with ports of its own, on loopback. `env` wins. */
-async function environment(env: Record<string, string>): Promise<Record<string, string>> {
+export async function environment(env: Record<string, string>): Promise<Record<string, string>> {
   return {
     SUPERMQ_MQTT_TCP_HOST: '127.0.0.1',
     SUPERMQ_MQTT_TCP_PORT: String(await freePort()),
