@@ -16,6 +16,9 @@ const PROPERTIES: Record<string, keyof Properties> = {
   RESPONSE_TOPIC: 'responseTopic',
 };
 const NOT_AUTHORIZED = 0x87;
+/** What the tools say of a SUBACK that refuses, whole: the library has lines of its own with `Error` and a number. */
+const REFUSAL =
+  /Subscribe failed, rc Unknown error code (\d+)\n|Error (\d+) subscribing to topic|Subscribe failed, .* reason code Not authorized\n/;
 
 function pahoC(name: string, prefix: 'paho_c' | 'paho_cs'): Library {
   return {
@@ -54,9 +57,9 @@ class PahoCClient implements Client {
 
   async refusal(filter: string): Promise<number> {
     const tool = this.#start(filter, 1);
-    const [text, code] = await tool.waitFor(/(?:rc .* code|Error) (\d+)|reason code Not authorized/);
+    const [, asynchronous, synchronous] = await tool.waitFor(REFUSAL);
     await tool.signal('SIGKILL'); // it would stay
-    return text.endsWith('Not authorized') ? NOT_AUTHORIZED : Number(code);
+    return Number(asynchronous ?? synchronous ?? NOT_AUTHORIZED);
   }
 
   unsubscribe(): Promise<void> {

@@ -1,6 +1,6 @@
 /** A command-line client as a process: what it writes, waited for, and its end. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { endsWithParent } from '../../support/with-parent.ts';
 
 const PATIENCE_MILLISECONDS = 60_000;
@@ -13,6 +13,9 @@ export function isInstalled(program: string): boolean {
 export class Tool {
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
+  /** `news`: there is more output, or all of it has come. */
+  readonly #events = new EventEmitter();
+  #hasAllOutput = false;
   /** What it wrote to standard error and, unless `lines` takes it, to standard output. */
   #output = '';
 
@@ -22,6 +25,10 @@ export class Tool {
     const child = spawn(program, all, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child = child;
     this.#closed = once(child, 'close');
+    child.once('close', () => {
+      this.#hasAllOutput = true;
+      this.#events.emit('news');
+    });
     // A tool that has ended takes no input; its exit code tells.
     child.stdin.on('error', () => {});
     child.stderr.on('data', (chunk) => this.#remember(chunk));
@@ -39,10 +46,8 @@ export class Tool {
     for (;;) {
       const match = pattern.exec(this.#output);
       if (match !== null) return match;
-      if (this.#hasEnded) throw new Error(`${this.#child.spawnargs.join(' ')} has ended: ${this.#output}`);
-      const { stdout, stderr } = this.#child;
-      if (stdout === null || stderr === null) throw new Error('no output');
-      await Promise.race([once(stdout, 'data', { signal }), once(stderr, 'data', { signal }), this.#closed]);
+      if (this.#hasAllOutput) throw new Error(`${this.#child.spawnargs.join(' ')} has ended: ${this.#output}`);
+      await once(this.#events, 'news', { signal });
     }
   }
 
@@ -65,6 +70,7 @@ export class Tool {
 
   #remember(chunk: Buffer): void {
     this.#output = (this.#output + chunk.toString()).slice(-16_384);
+    this.#events.emit('news');
   }
 }
 
