@@ -121,7 +121,7 @@ test('a node that is cut off knows that its lease is over while the others still
   assert.equal(await other.lease?.isAlive(incarnation), true);
   assert.ok(performance.now() - cutAt > (LEASE_SECONDS - 2) * 1000, 'it made use of its lease');
   const isOver = async (): Promise<boolean> => (await other.lease?.isAlive(incarnation)) === false;
-  await poll(isOver, { what: 'the end of the lease', timeoutMs: 5_000 });
+  await poll(isOver, { what: 'the end of the lease', timeoutMs: 20_000 });
   // On its return it has another one, and the old one stays over.
   proxy.mend();
   await poll(
@@ -150,7 +150,7 @@ test('one node leads a task as long as it says so; when it dies another one does
     assert.equal(await leads(leader), true);
     assert.equal(await leads(follower), false);
   }
-  await poll(() => leads(follower), { what: 'another leader', timeoutMs: 5_000 });
+  await poll(() => leads(follower), { what: 'another leader', timeoutMs: 20_000 });
   assert.equal(await leads(leader), false);
   await first.close();
   await second.close();

@@ -156,7 +156,7 @@ const numbers = (count: number): string[] => Array.from({ length: count }, (_, i
 async function store(subject: string, payload: string, lines: string): Promise<number> {
   const answer = await application.request(`$SMQ.log.${subject}`, payload, {
     headers: readyHeaders(lines),
-    timeout: 2_000,
+    timeout: 10_000,
   });
   return answer.json<{ seq: number }>().seq;
 }
@@ -195,7 +195,7 @@ test('a stored message whose status line looks like an answer of JetStream ends 
     const headers = { encode: () => Buffer.from(`NATS/1.0 ${status}\r\n\r\n`) } as unknown as ReturnType<
       typeof readyHeaders
     >; // all that publish() calls
-    const answer = await application.request(`$SMQ.log.${topic.replace('/', '.')}`, '', { headers, timeout: 2_000 });
+    const answer = await application.request(`$SMQ.log.${topic.replace('/', '.')}`, '', { headers, timeout: 10_000 });
     const { seq: forged } = answer.json<{ seq: number }>();
     const behind = await publishOne(under, topic);
     const started = performance.now();
@@ -408,7 +408,7 @@ test('what an application writes among the session records is no session, and br
   const revision = await sessions.save('real', Buffer.from('record'), 0, 0);
   const values = [Buffer.from([1]), Buffer.from([0xff, 0xff, 1]), Buffer.alloc(0)];
   for (const [index, value] of values.entries()) {
-    await application.request(`$KV.SMQ_SESSIONS.forged-${index}`, value, { timeout: 2_000 });
+    await application.request(`$KV.SMQ_SESSIONS.forged-${index}`, value, { timeout: 10_000 });
   }
   const behind = await sessions.save('behind', Buffer.from('record'), 0, 0);
   const found = (await sessions.page(0)).sessions.map((session) => [session.clientId, session.revision]);

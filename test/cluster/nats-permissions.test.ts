@@ -73,7 +73,7 @@ async function strangers({ as, nats, prefix }: OneServer): Promise<void> {
   const edge = await as('edge');
   const refusedTo = async (connection: NatsConnection, subject: string): Promise<void> => {
     await assert.rejects(
-      connection.request(subject, '', { timeout: 5_000 }),
+      connection.request(subject, '', { timeout: 15_000 }),
       /Permissions Violation|PERMISSIONS_VIOLATION/i,
       subject,
     );

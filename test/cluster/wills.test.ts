@@ -112,7 +112,7 @@ test('[MQTT5 3.1.2-8] [MQTT5 §3.1.3.2.2] [X] [K] a delayed will whose node is k
   await client.abort();
   const lostAt = performance.now();
   const waits = async (): Promise<boolean> => (await node.metric('supermq_wills_waiting')) === 1;
-  await poll(waits, { what: 'the end of the connection', timeoutMs: 5_000 });
+  await poll(waits, { what: 'the end of the connection', timeoutMs: 20_000 });
   await node.kill();
   await published('will/waiting');
   const waited = performance.now() - lostAt;

@@ -13,7 +13,7 @@ import mqttPacket, {
 } from 'mqtt-packet';
 import { reset } from './reset.ts';
 
-const ANSWER_MILLISECONDS = 5_000;
+const ANSWER_MILLISECONDS = 15_000;
 
 export type Version = 3 | 4 | 5;
 
