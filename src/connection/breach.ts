@@ -19,9 +19,14 @@ const notTheClients: ReadonlySet<ReasonCode> = new Set([
 export function noteFailure(connection: Connection, error: unknown): MqttError | undefined {
   const { counters } = connection.node;
   if (error instanceof MqttError) {
-    counters.protocolErrors++;
-    noteBreach(connection, error.reason);
-    connection.debug('failed', 'The client broke a rule', { reason: error.reason, err: error });
+    const { reason } = error;
+    const isBreach = !notTheClients.has(reason);
+    if (isBreach) counters.protocolErrors++;
+    noteRefusal(connection, reason, isBreach);
+    connection.debug('failed', isBreach ? 'The client broke a rule' : 'The client cannot be served', {
+      reason,
+      err: error,
+    });
     return error;
   }
   counters.internalErrors++;
@@ -29,12 +34,11 @@ export function noteFailure(connection: Connection, error: unknown): MqttError |
   return undefined;
 }
 
-/** The client has broken a rule, or is refused. */
-function noteBreach(connection: Connection, reason: ReasonCode): void {
+function noteRefusal(connection: Connection, reason: ReasonCode, isBreach: boolean): void {
   const { limited } = connection.node.counters;
   if (connection.framer.hasRefused) limited[connection.state === 'connecting' ? 'maxConnectBytes' : 'maxPacketBytes']++;
   if (reason === Reason.receiveMaximumExceeded) limited.receiveMaximum++;
-  if (!notTheClients.has(reason)) noteBadEnd(connection);
+  if (isBreach) noteBadEnd(connection);
 }
 
 /** The connection has ended as those of attackers do; what the client has not been told the reason of included. */

@@ -28,6 +28,7 @@ test('NATS away and back: sockets stay, /readyz is 503 and 200 again, QoS 0 is d
   assert.equal(await there.metric('supermq_messages_dropped_total{cause="bus_disconnected"}'), 1_000);
   const refused = await RawClient.connect(there.tcp, { version: 5 });
   assert.equal(refused.connack.reasonCode, 0x88, 'new clients are sent elsewhere');
+  assert.equal(await there.metric('supermq_protocol_errors_total'), 0, 'they have done nothing wrong');
   const waiting = subscriber.subscribe('later/#');
   await subscriber.ping();
 
