@@ -40,15 +40,21 @@ export class ScramUsers {
 
   #decoy(name: string): ScramCredentials {
     const derive = (what: string): Buffer => hmac(this.#secret, `${what}:${name}`);
-    const { iterations, saltBytes } =
-      this.#shapes[derive('shape').readUInt32BE() % this.#shapes.length] ?? defaultShape;
-    const salt = Buffer.concat([derive('salt'), derive('more salt')]).subarray(0, saltBytes);
+    const place = derive('shape').readUInt32BE() / 2 ** 32;
+    const { iterations, saltBytes } = this.#shapes[Math.floor(place * this.#shapes.length)] ?? defaultShape;
+    // With another shape comes another salt, as for a user with a new password.
+    const shape = `${iterations} ${saltBytes}`;
+    const salt = Buffer.concat([derive(`salt ${shape}`), derive(`more salt ${shape}`)]).subarray(0, saltBytes);
     return { iterations, salt, storedKey: derive('stored key'), serverKey: derive('server key') };
   }
 }
 
-/** One per user: made-up credentials look like those of some user. */
+/**
+ * One per user: made-up credentials look like those of some user. Sorted, so that neither the order of the users counts nor one more of
+ * them, but for the few names whose place is close to where a shape ends.
+ */
 function shapesOf(users: ReadonlyMap<string, ScramCredentials>): readonly Shape[] {
   const shapes = [...users.values()].map(({ iterations, salt }) => ({ iterations, saltBytes: salt.length }));
-  return shapes.length === 0 ? [defaultShape] : shapes;
+  if (shapes.length === 0) return [defaultShape];
+  return shapes.sort((a, b) => a.iterations - b.iterations || a.saltBytes - b.saltBytes);
 }
