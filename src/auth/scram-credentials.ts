@@ -25,6 +25,8 @@ export class ScramError extends Error {
 export const DEFAULT_ITERATIONS = 15_000;
 export const DEFAULT_SALT_BYTES = 16;
 const KEY_BYTES = 32;
+/** Of the secret that credentials of unknown names are made from. */
+export const SECRET_BYTES = 32;
 /** Fewer are too few by RFC 7677; more would keep a small client busy for minutes. */
 const ITERATIONS = { minimum: 4096, maximum: 1_000_000 };
 const SALT_BYTES = { minimum: 8, maximum: 64 };
@@ -90,6 +92,19 @@ export function parseUserLine(line: string): readonly [name: string, credentials
       `has a salt of ${salt.length} bytes, but ${SALT_BYTES.minimum} to ${SALT_BYTES.maximum} are allowed`,
     );
   return [name, { iterations, salt, storedKey, serverKey }];
+}
+
+/**
+ * The secret for unknown names, undefined for a line that has none. No user's line looks like it: the rest has no colon.
+ * @throws ScramError that does not quote the line
+ */
+export function parseSecretLine(line: string): Buffer | undefined {
+  const [, text] = /^unknown-names:SECRET\$([^:]*)$/u.exec(line) ?? [];
+  if (text === undefined) return undefined;
+  const secret = decodeBase64(text);
+  if (secret?.length !== SECRET_BYTES)
+    throw new ScramError(`is not unknown-names:SECRET$ with ${SECRET_BYTES} random bytes in base64 behind it`);
+  return secret;
 }
 
 /** Undefined for what Buffer would read with leniency. */

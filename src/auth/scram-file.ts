@@ -4,7 +4,7 @@
  */
 import type { CancelTimer, Clock } from '../clock.ts';
 import { watchFile } from '../watched-file.ts';
-import { parseUserLine, type ScramCredentials, ScramError } from './scram-credentials.ts';
+import { parseSecretLine, parseUserLine, type ScramCredentials, ScramError } from './scram-credentials.ts';
 import { ScramUsers } from './scram-users.ts';
 
 export interface ScramFileOptions {
@@ -28,7 +28,10 @@ export function openScramFile({ changed, clock, path, refused }: ScramFileOption
   const close: CancelTimer = watchFile({
     path,
     clock,
-    use: (text) => users.replace(parseUsers(text, path)),
+    use: (text) => {
+      const read = parseScramFile(text, path);
+      users.replace(read.users, read.secret);
+    },
     unreadable: (cause) => new ScramError(`auth.scram.file ${path} cannot be read.`, { cause }),
     changed,
     refused,
@@ -36,12 +39,27 @@ export function openScramFile({ changed, clock, path, refused }: ScramFileOption
   return { users, close };
 }
 
-/** Every user by name. @throws ScramError that names the line */
-export function parseUsers(text: string, path: string): Map<string, ScramCredentials> {
+/** What a file says. */
+export interface ScramFileContent {
+  /** By name. */
+  readonly users: ReadonlyMap<string, ScramCredentials>;
+  /** What unknown names are answered from. */
+  readonly secret: Buffer | undefined;
+}
+
+/** @throws ScramError that names the line */
+export function parseScramFile(text: string, path: string): ScramFileContent {
   const users = new Map<string, ScramCredentials>();
+  let secret: Buffer | undefined;
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     try {
+      const lineSecret = parseSecretLine(line);
+      if (lineSecret !== undefined) {
+        if (secret !== undefined) throw new ScramError('is a second secret for unknown names');
+        secret = lineSecret;
+        continue;
+      }
       const [name, credentials] = parseUserLine(line);
       if (users.has(name)) throw new ScramError('has a name that stands on a line before it');
       users.set(name, credentials);
@@ -50,5 +68,5 @@ export function parseUsers(text: string, path: string): Map<string, ScramCredent
       throw new ScramError(`auth.scram.file ${path}: line ${index + 1} ${cause.message}.`);
     }
   }
-  return users;
+  return { users, secret };
 }

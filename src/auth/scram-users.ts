@@ -1,9 +1,19 @@
 /**
  * The users that SCRAM knows. Asked for a name that it does not know, it makes up credentials that nobody can meet and that stay the
- * same for as long as the process runs, so that an exchange tells nobody which names exist. scram-file.ts fills it.
+ * same, so that an exchange tells nobody which names exist: on all nodes whose file has the same secret, else for as long as the process
+ * runs. scram-file.ts fills it.
+ *
+ * The keys of users are no such secret. Who guesses a password computes them with the salt that anybody is told: a made-up salt that
+ * depends on them would say whether the guess is right.
  */
 import { randomBytes } from 'node:crypto';
-import { DEFAULT_ITERATIONS, DEFAULT_SALT_BYTES, hmac, type ScramCredentials } from './scram-credentials.ts';
+import {
+  DEFAULT_ITERATIONS,
+  DEFAULT_SALT_BYTES,
+  hmac,
+  type ScramCredentials,
+  SECRET_BYTES,
+} from './scram-credentials.ts';
 
 /** What a client sees of credentials beside the bytes of the salt. */
 interface Shape {
@@ -14,11 +24,13 @@ interface Shape {
 const defaultShape: Shape = { iterations: DEFAULT_ITERATIONS, saltBytes: DEFAULT_SALT_BYTES };
 
 export class ScramUsers {
-  readonly #secret = randomBytes(32);
+  readonly #processSecret = randomBytes(SECRET_BYTES);
+  #secret: Buffer;
   #users: ReadonlyMap<string, ScramCredentials>;
   #shapes: readonly Shape[];
 
-  constructor(users: ReadonlyMap<string, ScramCredentials>) {
+  constructor(users: ReadonlyMap<string, ScramCredentials>, secret?: Buffer) {
+    this.#secret = secret ?? this.#processSecret;
     this.#users = users;
     this.#shapes = shapesOf(users);
   }
@@ -27,7 +39,8 @@ export class ScramUsers {
     return this.#users.size;
   }
 
-  replace(users: ReadonlyMap<string, ScramCredentials>): void {
+  replace(users: ReadonlyMap<string, ScramCredentials>, secret?: Buffer): void {
+    this.#secret = secret ?? this.#processSecret;
     this.#users = users;
     this.#shapes = shapesOf(users);
   }

@@ -13,12 +13,21 @@ function line(name: string): string {
   return `${formatUserLine(name, deriveCredentials('pencil', Buffer.alloc(16, name), 4096))}\n`;
 }
 
-/** An open file with one user, and a way to have it looked at: resolves with what that has come to. */
-function opened(t: TestContext): { path: string; count: () => number; look: () => Promise<string> } {
+interface Opened {
+  readonly path: string;
+  readonly count: () => number;
+  /** Has the file looked at; resolves with what that has come to. */
+  readonly look: () => Promise<string>;
+  /** What some unknown names are told. */
+  readonly told: () => readonly string[];
+}
+
+/** An open file, of one user unless told otherwise. */
+function opened(t: TestContext, text = line('ann')): Opened {
   const folder = mkdtempSync(join(tmpdir(), 'supermq-users-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const path = join(folder, 'users');
-  writeFileSync(path, line('ann'));
+  writeFileSync(path, text);
   utimesSync(path, 1, 1);
   let tick = (): void => {};
   let tell = (_: string): void => {};
@@ -42,7 +51,12 @@ function opened(t: TestContext): { path: string; count: () => number; look: () =
     for (let call = 0; call < 20; call++) await stat(folder);
     return told;
   };
-  return { path, look, count: () => file.users.count };
+  const told = (): readonly string[] =>
+    ['nobody', 'eve'].map((name) => {
+      const { iterations, salt } = file.users.credentialsOf(name);
+      return `${iterations} ${salt.toString('base64')}`;
+    });
+  return { path, look, told, count: () => file.users.count };
 }
 
 test('scram file - new content of the same size and time of modification is seen', async (t) => {
@@ -65,4 +79,35 @@ test('scram file - what cannot be read is told once, keeps the users, and is rea
   writeFileSync(path, line('ann') + line('ben'));
   assert.equal(await look(), 'changed');
   assert.equal(count(), 2);
+});
+
+function secretLine(fill: number): string {
+  return `unknown-names:SECRET$${Buffer.alloc(32, fill).toString('base64')}\n`;
+}
+
+test('scram file - with one secret all nodes tell an unknown name the same, whatever becomes of the users', async (t) => {
+  const first = opened(t, secretLine(1) + line('ben'));
+  const second = opened(t, line('ben') + secretLine(1));
+  const before = first.told();
+  assert.deepEqual(second.told(), before);
+  assert.notDeepEqual(opened(t, secretLine(2) + line('ben')).told(), before, 'another secret');
+  for (const lines of [line('ann') + line('ben'), line('ann'), line('zoe')]) {
+    writeFileSync(first.path, secretLine(1) + lines);
+    assert.equal(await first.look(), 'changed');
+    assert.deepEqual(first.told(), before);
+  }
+});
+
+test('scram file - a new secret is in use at once; without one nodes differ, and each stays the same', async (t) => {
+  const { look, path, told } = opened(t);
+  const own = told();
+  assert.notDeepEqual(opened(t).told(), own, 'keys of users are no secret: who guesses a password knows them');
+  writeFileSync(path, secretLine(1) + line('ann'));
+  assert.equal(await look(), 'changed');
+  const shared = told();
+  assert.deepEqual(shared, opened(t, secretLine(1) + line('ann')).told());
+  assert.notDeepEqual(shared, own);
+  writeFileSync(path, line('ann') + line('ben'));
+  assert.equal(await look(), 'changed');
+  assert.deepEqual(told(), own);
 });

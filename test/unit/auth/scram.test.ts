@@ -5,7 +5,7 @@ import type { Exchange, Verdict } from '../../../src/auth/authenticator.ts';
 import { saslprep } from '../../../src/auth/saslprep.ts';
 import { scramLink } from '../../../src/auth/scram.ts';
 import { deriveCredentials, makeUserLine, parseUserLine, ScramError } from '../../../src/auth/scram-credentials.ts';
-import { parseUsers } from '../../../src/auth/scram-file.ts';
+import { parseScramFile } from '../../../src/auth/scram-file.ts';
 import { ScramUsers } from '../../../src/auth/scram-users.ts';
 import { ScramClient } from '../../support/scram-client.ts';
 
@@ -185,9 +185,9 @@ describe('scram - lines of the file of users', () => {
   });
 
   test('comments and empty lines are passed over', () => {
-    const read = parseUsers(`# users\r\n\r\n${line}\r\n  \n#${line}\n`, 'f');
+    const { users: read } = parseScramFile(`# users\r\n\r\n${line}\r\n  \n#${line}\n`, 'f');
     assert.deepEqual([...read.keys()], ['user']);
-    assert.equal(parseUsers('', 'f').size, 0);
+    assert.equal(parseScramFile('', 'f').users.size, 0);
   });
 
   const bad: Array<[title: string, line: string, says: RegExp]> = [
@@ -201,12 +201,15 @@ describe('scram - lines of the file of users', () => {
     ['few iterations', line.replace('4096', '4095'), /has 4095 iterations/],
     ['many iterations', line.replace('4096', '1000001'), /has 1000001 iterations/],
     ['a name with a control character', line.replace('user', 'us\ter'), /name with characters/],
+    ['a short secret', 'unknown-names:SECRET$pencil==', /is not unknown-names:SECRET\$ with 32 random bytes/],
+    ['a secret that is no base64', `unknown-names:SECRET$${'!'.repeat(44)}`, /is not unknown-names:SECRET\$/],
+    ['no secret', 'unknown-names:SECRET$', /is not unknown-names:SECRET\$/],
     ['a name twice', line, /stands on a line before it/],
   ];
   for (const [title, badLine, says] of bad) {
     test(`${title} is refused with the number of the line and without its content`, () => {
       assert.throws(
-        () => parseUsers(`# first\n${line}\n${badLine}\n`, '/users'),
+        () => parseScramFile(`# first\n${line}\n${badLine}\n`, '/users'),
         (error) => {
           assert.ok(error instanceof ScramError);
           assert.match(error.message, /^auth\.scram\.file \/users: line 3 /);
@@ -217,6 +220,19 @@ describe('scram - lines of the file of users', () => {
       );
     });
   }
+
+  test('the secret for unknown names is read, once, and is no user', () => {
+    const secretLine = `unknown-names:SECRET$${Buffer.alloc(32, 3).toString('base64')}`;
+    const read = parseScramFile(`${line}\n${secretLine}\n`, 'f');
+    assert.deepEqual([...read.users.keys()], ['user']);
+    assert.deepEqual(read.secret, Buffer.alloc(32, 3));
+    assert.equal(parseScramFile(line, 'f').secret, undefined);
+    assert.throws(() => parseScramFile(`${secretLine}\n${secretLine}\n`, 'f'), /line 2 is a second secret/);
+    for (const name of ['unknown-names', 'unknown-names:SECRET$x']) {
+      const { users: named } = parseScramFile(line.replace('user', name), 'f');
+      assert.deepEqual([...named.keys()], [name]);
+    }
+  });
 
   test('names and passwords that cannot be used are refused', () => {
     for (const name of ['', '#a', 'a\nb']) assert.throws(() => makeUserLine(name, 'x'), ScramError);
