@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import type { Logger } from 'pino';
 import type { NodeViews } from './admin/http.ts';
 import { makePasswordLine, PasswordError } from './auth/password-hash.ts';
-import { makeUserLine, ScramError } from './auth/scram-credentials.ts';
+import { makeSecretLine, makeUserLine, ScramError } from './auth/scram-credentials.ts';
 import { systemClock } from './clock.ts';
 import { readCommandLine } from './config/command-line.ts';
 import { type Config, ConfigError } from './config/config.ts';
@@ -31,6 +31,7 @@ function main(): void {
     else if (command.kind === 'provision') provision(command.config);
     else if (command.kind === 'scram-user')
       printUser((password) => makeUserLine(command.name, password)).catch(misused);
+    else if (command.kind === 'scram-secret') process.stdout.write(`${makeSecretLine()}\n`);
     else if (command.kind === 'password-user')
       printUser((password) => makePasswordLine(command.name, password, command.groups)).catch(misused);
     else run(command.config);

@@ -94,6 +94,11 @@ export function parseUserLine(line: string): readonly [name: string, credentials
   return [name, { iterations, salt, storedKey, serverKey }];
 }
 
+/** A line with a new secret for unknown names. */
+export function makeSecretLine(): string {
+  return `unknown-names:SECRET$${randomBytes(SECRET_BYTES).toString('base64')}`;
+}
+
 /**
  * The secret for unknown names, undefined for a line that has none. No user's line looks like it: the rest has no colon.
  * @throws ScramError that does not quote the line

@@ -35,6 +35,11 @@ export class ScramUsers {
     this.#shapes = shapesOf(users);
   }
 
+  /** Whether unknown names get the same credentials elsewhere, and after a restart. */
+  get hasSecret(): boolean {
+    return this.#secret !== this.#processSecret;
+  }
+
   get count(): number {
     return this.#users.size;
   }

@@ -10,11 +10,13 @@ export type Command =
   | { readonly kind: 'print'; readonly text: string }
   | { readonly kind: 'provision'; readonly config: Config }
   | { readonly kind: 'scram-user'; readonly name: string }
+  | { readonly kind: 'scram-secret' }
   | { readonly kind: 'password-user'; readonly name: string; readonly groups: readonly string[] };
 
 const USAGE = `Usage: supermq [--config FILE]
        supermq provision [--config FILE]
        supermq scram-user NAME
+       supermq scram-secret
        supermq password-user NAME [GROUP...]
 
   --config FILE    YAML file with options; see config/default.yaml
@@ -24,8 +26,9 @@ const USAGE = `Usage: supermq [--config FILE]
 
   provision        make the streams that are missing in JetStream, and end
   scram-user NAME  read a password from standard input and print the line of auth.scram.file for that user
+  scram-secret     print a line of auth.scram.file that makes names without a user look the same on all nodes
   password-user NAME [GROUP...]
-                   the same for auth.password.file, with the groups of the user
+                   as scram-user, for auth.password.file, with the groups of the user
 
 Options come from the defaults, then the file, then these environment variables:
 
@@ -36,6 +39,7 @@ Options come from the defaults, then the file, then these environment variables:
  */
 export function readCommandLine(args: readonly string[], version: string, env: Environment = process.env): Command {
   if (args[0] === 'scram-user') return scramUser(args.slice(1));
+  if (args[0] === 'scram-secret') return scramSecret(args.slice(1));
   if (args[0] === 'provision') return provision(args.slice(1), env);
   if (args[0] === 'password-user') return passwordUser(args.slice(1));
   const { config: file, help, 'print-config': print, version: showVersion } = parse(args);
@@ -57,6 +61,11 @@ function scramUser([name, ...rest]: readonly string[]): Command {
   if (name === undefined || name.startsWith('-') || rest.length > 0)
     throw new ConfigError(['scram-user needs the name of one user. See supermq --help.']);
   return { kind: 'scram-user', name };
+}
+
+function scramSecret(rest: readonly string[]): Command {
+  if (rest.length > 0) throw new ConfigError(['scram-secret takes no arguments. See supermq --help.']);
+  return { kind: 'scram-secret' };
 }
 
 function passwordUser([name, ...groups]: readonly string[]): Command {

@@ -93,6 +93,12 @@ function openScram({ auth, clock, closing, log }: LinkContext): ChainLink {
   });
   closing(() => scramFile.close());
   const { users } = scramFile;
+  if (!users.hasSecret) {
+    log.warn(
+      { event: 'auth.scramWithoutSecret' },
+      'Who can ask several nodes, or before and after a restart, finds out which names auth.scram.file has: add a line of `supermq scram-secret`',
+    );
+  }
   return scramLink({ users, requiresMethod: auth.scram.required });
 }
 

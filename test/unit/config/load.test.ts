@@ -307,10 +307,12 @@ test('config - auth.scram.required needs users, and their file must be there', (
   );
 });
 
-test('config - scram-user names one user', () => {
+test('config - scram-user names one user, scram-secret nobody', () => {
   assert.deepEqual(readCommandLine(['scram-user', 'ann'], '1', {}), { kind: 'scram-user', name: 'ann' });
   for (const args of [[], ['--help'], ['a', 'b']])
     assert.throws(() => readCommandLine(['scram-user', ...args], '1', {}), ConfigError);
+  assert.deepEqual(readCommandLine(['scram-secret'], '1', {}), { kind: 'scram-secret' });
+  assert.throws(() => readCommandLine(['scram-secret', 'ann'], '1', {}), ConfigError);
 });
 
 test('config - balancers are addresses and networks, a Unix socket has an octal mode and can be the only listener', () => {
