@@ -22,4 +22,5 @@ STOPSIGNAL SIGTERM
 # Alive, not ready: a node that waits for NATS must not be restarted for it.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.SUPERMQ_HTTP_PORT || 11883) + '/healthz').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "dist/main.js"]
+# A young generation that is not small after each pause: see docs/operations.md, Sizing.
+ENTRYPOINT ["node", "--min-semi-space-size=8", "dist/main.js"]

@@ -83,7 +83,9 @@ async function startEdge(binary: string, folder: string): Promise<Started> {
     SUPERMQ_HTTP_PORT: '0',
     SUPERMQ_NATS_SERVERS: `nats://127.0.0.1:${natsPort}`,
   };
-  return { port, nats, broker: new PinnedProcess(BROKER_CORE, process.execPath, [join(root, 'dist/main.js')], env) };
+  // As `npm start` and the image have it.
+  const args = ['--min-semi-space-size=8', join(root, 'dist/main.js')];
+  return { port, nats, broker: new PinnedProcess(BROKER_CORE, process.execPath, args, env) };
 }
 
 async function startMosquitto(path: string, folder: string): Promise<Started> {

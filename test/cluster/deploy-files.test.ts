@@ -228,7 +228,7 @@ describe('deploy - Dockerfile', () => {
     assert.match(runtime, /^HEALTHCHECK .*\/healthz/ms);
     assert.match(runtime, /^STOPSIGNAL SIGTERM$/m);
     assert.match(runtime, /NODE_ENV=production/);
-    assert.match(runtime, /^ENTRYPOINT \["node", "dist\/main\.js"\]$/m);
+    assert.match(runtime, /^ENTRYPOINT \["node", "--min-semi-space-size=8", "dist\/main\.js"\]$/m);
   });
 
   test('what it copies exists and is let through by .dockerignore', () => {
