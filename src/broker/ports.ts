@@ -58,12 +58,14 @@ export interface ClaimStamp {
   readonly connectedAt: number;
   /** Random per process start: tells two nodes apart, and two lives of one node. */
   readonly incarnation: string;
-  /** Counts the claims of one incarnation. */
+  /** Of {@link Cluster.arrive}, for one incarnation. */
   readonly serial: number;
 }
 
 export interface ClaimRequest<Found> {
   readonly clientId: string;
+  /** Of {@link Cluster.arrive}: of two CONNECTs to this node the later one keeps the client, however long each was judged. */
+  readonly arrival: number;
   /** A client of one user is not given to another one; what has no user (empty) is anybody's. */
   readonly user: string;
   /** Called when a later claim wins; closes the connection and resolves when that is done. */
@@ -85,6 +87,8 @@ export interface Claimed<Found> {
 
 /** Exactly one live connection per client id over all nodes. */
 export interface Cluster {
+  /** A CONNECT has come: counts those of this node, from 1. */
+  arrive(): number;
   /**
    * Takes the client id over from whoever holds it and resolves once the other connection is closed and its session is
    * written, or nobody has it. `found` is what `look` answers when nobody else has the client any more. Undefined: another user has the

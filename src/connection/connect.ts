@@ -22,8 +22,8 @@ const ANOTHER_USERS = 'the client id belongs to another user';
 /** Of a node without sessions. */
 const nothingStored: Promise<StoredSession> = Promise.resolve({ record: undefined, revision: 0 });
 
-/** Works a CONNECT through; rejects with an MqttError for a refusal. */
-export async function acceptConnect(connection: Connection, packet: ConnectPacket): Promise<void> {
+/** Works a CONNECT through; rejects with an MqttError for a refusal. `arrival`: of the cluster, when it came. */
+export async function acceptConnect(connection: Connection, packet: ConnectPacket, arrival: number): Promise<void> {
   const { node } = connection;
   node.connections.checkAccepts();
   if (!node.bus.isConnected || node.sessions?.mayServe(node.clock.now()) === false)
@@ -39,7 +39,7 @@ export async function acceptConnect(connection: Connection, packet: ConnectPacke
   if (await isStranger(connection, clientId)) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   if (connection.isClosed) return;
   connection.awaitCluster();
-  const claimed = await claim(connection, clientId);
+  const claimed = await claim(connection, clientId, arrival);
   if (claimed === undefined) throw new MqttError(Reason.notAuthorized, ANOTHER_USERS);
   countUser(connection, claimed.claim);
   connection.will = will;
@@ -63,11 +63,11 @@ async function isStranger({ node, user }: Connection, clientId: string): Promise
 }
 
 /** Undefined: another user has the client. @throws MqttError 0x89 when too many others wait for it */
-function claim(connection: Connection, clientId: string): Promise<Claimed<StoredSession> | undefined> {
+function claim(connection: Connection, clientId: string, arrival: number): Promise<Claimed<StoredSession> | undefined> {
   const { node, user } = connection;
   const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
   const yielded = (): Promise<void> => connection.takenOver();
-  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, user, yielded, look }));
+  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, arrival, user, yielded, look }));
 }
 
 /** @throws MqttError 0x9F for a client id that is jailed at this address */

@@ -70,10 +70,11 @@ function startConnect(connection: Connection, framer: Framer): void {
   sender.aliases = outboundAliases(packet, node.limits.outboundTopicAliasMaximum);
   const { shortage } = node.admission;
   if (shortage !== undefined) return shed(connection, shortage);
+  const arrival = node.cluster.arrive();
   // The client id, its session and its will are touched only when it is known who asks for them.
   const accept = (identity: Identity): void => {
     connection.identity = identity;
-    acceptConnect(connection, packet).catch((error: unknown) => connection.fail(error));
+    acceptConnect(connection, packet, arrival).catch((error: unknown) => connection.fail(error));
   };
   connection.beginAccepting();
   const { authenticationData, authenticationMethod, clientId, password, username, version } = packet;

@@ -2,10 +2,12 @@
  * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
  * everyone before it has yielded, those included that were themselves still waiting.
  */
+import { overtaken } from '../broker/overtaken.ts';
 import type { Claimed, ClaimRequest, Cluster } from '../broker/ports.ts';
 
 interface Holder {
   readonly user: string;
+  readonly arrival: number;
   readonly yielded: () => Promise<void>;
   /** Resolves once nobody before this holder has the client. */
   readonly cleared: Promise<void>;
@@ -14,11 +16,18 @@ interface Holder {
 /** One live connection per client id in this process. */
 export class EmbeddedCluster implements Cluster {
   readonly #holders = new Map<string, Holder>();
+  #arrivals = 0;
 
-  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
+  arrive(): number {
+    return ++this.#arrivals;
+  }
+
+  async claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
+    const { arrival, clientId, look, user, yielded } = request;
     const previous = this.#holders.get(clientId);
     if (previous !== undefined && previous.user !== '' && previous.user !== user) return undefined;
-    const holder: Holder = { user, yielded, cleared: clear(previous) };
+    if (previous !== undefined && previous.arrival > arrival) return overtaken(request);
+    const holder: Holder = { user, arrival, yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
     const release = (): void => {
       if (this.#holders.get(clientId) === holder) this.#holders.delete(clientId);

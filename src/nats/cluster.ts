@@ -4,6 +4,7 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
+import { overtaken } from '../broker/overtaken.ts';
 import type { Claim, Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { ClaimBatches } from './claim-batches.ts';
@@ -72,7 +73,7 @@ export class NatsCluster implements Cluster {
   /** By client id, until its session is written: what has given up its claim to another node. */
   readonly #yielding = new Map<string, Promise<void>>();
   readonly #stopSweep: CancelTimer;
-  #serial = 0;
+  #arrivals = 0;
   /** Claims to be asked again: those of this sweep, those of the last, and after a reconnect all. */
   #fresh: Held[] = [];
   #due: Held[] = [];
@@ -90,11 +91,17 @@ export class NatsCluster implements Cluster {
     this.#stopSweep = this.#clock.every(SWEEP_MILLISECONDS, () => this.#sweep());
   }
 
+  arrive(): number {
+    return ++this.#arrivals;
+  }
+
   /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
-  async claim<Found>({ clientId, look, user, yielded }: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
+  async claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
+    const { arrival, clientId, look, user, yielded } = request;
     const previous = this.#held.get(clientId);
     const userTag = tagOf(user);
     if (previous !== undefined && !mayTake(userTag, previous)) return undefined;
+    if (previous !== undefined && previous.stamp.serial > arrival) return overtaken(request);
     // One that was given up to another node may not have written its session yet.
     const before = all(previous?.yielded(), this.#yielding.get(clientId));
     let cleared = (): void => {};
@@ -102,7 +109,8 @@ export class NatsCluster implements Cluster {
       cleared = resolve;
     });
     // Who is told that this one has yielded takes it that all before it have.
-    const held = this.#hold({ clientId, userTag, yielded: () => all(yielded(), isCleared) }, previous);
+    const claimant = { clientId, userTag, yielded: () => all(yielded(), isCleared) };
+    const held = this.#hold(claimant, arrival, previous);
     await before;
     // A client that moves from one connection of this node to another is nowhere else.
     const early = previous?.isSettled === true ? undefined : await this.#askFor(held, look);
@@ -139,11 +147,11 @@ export class NatsCluster implements Cluster {
     await this.#connection.close();
   }
 
-  #hold({ clientId, userTag, yielded }: Claimant, previous: Held | undefined): Held {
+  #hold({ clientId, userTag, yielded }: Claimant, arrival: number, previous: Held | undefined): Held {
     const subject = CONTROL_PREFIX + clientKey(clientId);
     // Later than the claim in whose place it stands, which may have raised its stamp: another node may have yielded to that.
     const connectedAt = Math.max(this.#clock.wall(), previous?.stamp.connectedAt ?? 0);
-    const stamp = { connectedAt, incarnation: this.#incarnation, serial: ++this.#serial };
+    const stamp = { connectedAt, incarnation: this.#incarnation, serial: arrival };
     const subscription = previous?.subscription ?? this.#left.take(clientId);
     const flags = { isSettled: false, isRaised: false, isRefused: false };
     const held: Held = { clientId, userTag, subject, yielded, subscription, stamp, ...flags };

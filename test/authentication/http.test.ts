@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { codeFor, keptLog, loggedIn, replaceFile, scratchFolder } from '../support/authentication.ts';
 import { eventually } from '../support/eventually.ts';
 import { startNode, type TestNode } from '../support/node.ts';
-import { RawClient } from '../support/raw-client.ts';
+import { connectPacket, RawClient } from '../support/raw-client.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
 
 const folder = scratchFolder();
@@ -264,4 +264,27 @@ test('http hook - a client that goes away while it is asked about is not connect
   await eventually(() => node.counters.authentications.http.accepted === 1);
   assert.equal(node.counters.connectsAccepted, 0);
   assert.equal(node.counters.internalErrors, 0);
+});
+
+test('[MQTT5 3.1.4-3] of two connections of a client the later one stays, though the service takes longer for the other', async (t) => {
+  const { node, service } = await setUp(t);
+  const allow = (response: ServerResponse): unknown => response.end(JSON.stringify({ result: 'allow' }));
+  let first: ServerResponse | undefined;
+  service.answer = (response) => {
+    if (first === undefined) first = response;
+    else allow(response);
+  };
+  const fields = { version: 5, clientId: 'twice', username: 'ann', password: Buffer.from('x') } as const;
+  const slow = await RawClient.open(node.tcp, 5);
+  slow.send(connectPacket(fields));
+  await eventually(() => first !== undefined, 'the first question');
+  const stays = await RawClient.connect(node.tcp, { ...fields, password: Buffer.from('another question') });
+  assert.equal(stays.connack.reasonCode, 0);
+  await stays.subscribe('twice');
+  if (first !== undefined) allow(first);
+  await slow.closed;
+  assert.deepEqual(slow.received, [], 'no CONNACK');
+  stays.publish('twice', 'still here');
+  assert.equal((await stays.messages(1))[0]?.payload, 'still here');
+  await stays.end();
 });

@@ -1,8 +1,12 @@
-/** Claims that take each other's place before the first one has written its session: who is let in finds nothing half done. */
+/**
+ * Claims that take each other's place before the first one has written its session: who is let in finds nothing half done. And in which order
+ * they take it.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Claimed } from '../../src/broker/ports.ts';
+import { claimAt } from '../support/claim-at.ts';
 import { claimNodes } from '../support/claim-nodes.ts';
 
 /** Of the nodes, by number: the first has the client, then each of the others wants it while the first is still writing. */
@@ -34,7 +38,7 @@ for (const order of orders)
       isWritten = true;
     };
     const claim = (index: number, yielded: () => Promise<void>): Promise<Claimed<boolean> | undefined> => {
-      return node(index).claim({ clientId, user: '', yielded, look: async () => isWritten });
+      return claimAt(node(index), { clientId, yielded, look: async () => isWritten });
     };
     await claim(order[0], writing);
     // A connection that is not accepted yet holds nothing of its own.
@@ -45,3 +49,21 @@ for (const order of orders)
     third?.claim.release();
     (await second)?.claim.release();
   });
+
+test('of two CONNECTs to one node the later one keeps the client, though the other was judged for longer', async () => {
+  const clientId = 'judged';
+  const lost: string[] = [];
+  const claim = (name: string, arrival: number): Promise<Claimed<void> | undefined> => {
+    const yielded = async (): Promise<void> => void lost.push(name);
+    return claimAt(node(0), { clientId, arrival, yielded });
+  };
+  const [first, second] = [node(0).arrive(), node(0).arrive()];
+  const held = await claim('second', second);
+  (await claim('first', first))?.claim.release();
+  assert.deepEqual(lost, ['first']);
+  // It stays the one whose place others take.
+  const last = await claimAt(node(1), { clientId });
+  assert.deepEqual(lost, ['first', 'second']);
+  held?.claim.release();
+  last?.claim.release();
+});

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Claimed, SessionStore, StoredSession } from '../../src/broker/ports.ts';
 import { openBackplane } from '../support/backplane.ts';
+import { claimAt } from '../support/claim-at.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 
 const ROUNDS = 300;
@@ -39,7 +40,7 @@ async function claim(
   yielded: () => Promise<void>,
   look = () => node(index).sessions.load(clientId),
 ): Promise<Claimed<StoredSession>> {
-  const claimed = await node(index).cluster.claim({ clientId, user: '', yielded, look });
+  const claimed = await claimAt(node(index).cluster, { clientId, yielded, look });
   assert.ok(claimed !== undefined);
   return claimed;
 }

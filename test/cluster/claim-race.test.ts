@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Claim } from '../../src/broker/ports.ts';
+import { claimAt } from '../support/claim-at.ts';
 import { claimNodes } from '../support/claim-nodes.ts';
 import { poll } from '../support/poll.ts';
 
@@ -10,8 +11,6 @@ const ROUNDS = 600;
 const CLAIMS = 6;
 
 const node = claimNodes();
-
-async function nothing(): Promise<void> {}
 
 /** Resolves after so many turns of the event loop: claims meet in another state each time. */
 async function turns(count: number): Promise<void> {
@@ -22,7 +21,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
   for (let round = 0; round < ROUNDS; round++) {
     const alive = new Set<number>();
     // The client has just left another node, which still listens for a while.
-    (await node(2).claim({ clientId: `race-${round}`, user: '', yielded: nothing, look: nothing }))?.claim.release();
+    (await claimAt(node(2), { clientId: `race-${round}` }))?.claim.release();
     const claim = async (index: number): Promise<Claim> => {
       await turns(((round >> index) & 3) * index);
       alive.add(index);
@@ -30,7 +29,7 @@ test(`[MQTT5 3.1.4-3] [MQTT311 3.1.4-2] of ${CLAIMS} claims that cross each othe
         await turns(round % 3);
         alive.delete(index);
       };
-      const claimed = await node(index % 2).claim({ clientId: `race-${round}`, user: '', yielded, look: nothing });
+      const claimed = await claimAt(node(index % 2), { clientId: `race-${round}`, yielded });
       assert.ok(claimed !== undefined);
       return claimed.claim;
     };

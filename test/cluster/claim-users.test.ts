@@ -2,14 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { claimAt } from '../support/claim-at.ts';
 import { claimNodes } from '../support/claim-nodes.ts';
 
 const ASKING_MILLISECONDS = 1_000;
 const CROSSINGS = 100;
 
 const node = claimNodes();
-
-async function nothing(): Promise<void> {}
 
 for (const other of ['ben', ''])
   test(`a user who is asked about again keeps the client, while "${other}" wants it all the time`, async () => {
@@ -18,12 +17,12 @@ for (const other of ['ben', ''])
     const yielded = async (): Promise<void> => {
       isLost = true;
     };
-    const ann = await node(0).claim({ clientId, user: 'ann', yielded, look: nothing });
+    const ann = await claimAt(node(0), { clientId, user: 'ann', yielded });
     const until = performance.now() + ASKING_MILLISECONDS;
     let asked = 0;
     while (performance.now() < until && !isLost) {
       node(0).reconnected();
-      const claims = [1, 2, 3].map(() => node(1).claim({ clientId, user: other, yielded: nothing, look: nothing }));
+      const claims = [1, 2, 3].map(() => claimAt(node(1), { clientId, user: other }));
       for (const claimed of await Promise.all(claims)) claimed?.claim.release();
       asked++;
     }
@@ -38,8 +37,8 @@ test('of a user and nobody who cross each other the user is left', async () => {
     const yielded = async (): Promise<void> => {
       isLost = true;
     };
-    const asUser = (): Promise<unknown> => node(0).claim({ clientId, user: 'ann', yielded, look: nothing });
-    const asNobody = (): Promise<unknown> => node(1).claim({ clientId, user: '', yielded: nothing, look: nothing });
+    const asUser = (): Promise<unknown> => claimAt(node(0), { clientId, user: 'ann', yielded });
+    const asNobody = (): Promise<unknown> => claimAt(node(1), { clientId });
     const both = round % 2 === 0 ? [asUser(), asNobody()] : [asNobody(), asUser()];
     const claimed = (await Promise.all(both))[round % 2];
     assert.notEqual(claimed, undefined, `round ${round}`);

@@ -9,6 +9,7 @@ import { deriveCredentials, formatUserLine } from '../../src/auth/scram-credenti
 import type { Cluster } from '../../src/broker/ports.ts';
 import { EmbeddedCluster } from '../../src/embedded/cluster.ts';
 import { openBackplane } from '../support/backplane.ts';
+import { claimAt } from '../support/claim-at.ts';
 import { freeze } from '../support/freeze.ts';
 import { type NatsServerProcess, startNatsServer } from '../support/nats-server.ts';
 import { EdgeProcess } from '../support/node.ts';
@@ -158,7 +159,7 @@ test('claims of two users that cross each other leave one at most, and the one t
   const [first, second] = await Promise.all([openBackplane(nats.url), openBackplane(nats.url)]);
   const none = async (): Promise<void> => {};
   const claim = ({ cluster }: { cluster: Cluster }, user: string, yielded = none) =>
-    cluster.claim({ clientId: 'crossing', user, yielded, look: none });
+    claimAt(cluster, { clientId: 'crossing', user, yielded });
   for (let round = 0; round < 100; round++) {
     const alive = new Set<string>();
     const enterAs = async (node: { cluster: Cluster }, user: string): Promise<() => void> => {
@@ -182,8 +183,7 @@ test('claims of two users that cross each other leave one at most, and the one t
 
 test('a node alone keeps to the same rule', async () => {
   const cluster = new EmbeddedCluster();
-  const none = async (): Promise<void> => {};
-  const claim = (user: string) => cluster.claim({ clientId: 'a', user, yielded: none, look: none });
+  const claim = (user: string) => claimAt(cluster, { clientId: 'a', user });
   assert.ok(await claim(''));
   assert.ok(await claim('ann'));
   assert.equal(await claim('ben'), undefined);

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Claim } from '../../../src/broker/ports.ts';
 import { EmbeddedCluster } from '../../../src/embedded/cluster.ts';
+import { claimAt } from '../../support/claim-at.ts';
 
 /** A connection that takes as long to close as the test wants. */
 function connection() {
@@ -28,7 +29,7 @@ async function isResolved(promise: Promise<unknown>): Promise<boolean> {
 
 /** A claim of the client `a`, or of another one. */
 async function claim(cluster: EmbeddedCluster, yielded: () => Promise<void>, clientId = 'a'): Promise<Claim> {
-  const claimed = await cluster.claim({ clientId, user: '', yielded, look: async () => undefined });
+  const claimed = await claimAt(cluster, { clientId, yielded });
   assert.ok(claimed !== undefined);
   return claimed.claim;
 }
@@ -67,6 +68,19 @@ describe('embedded cluster', () => {
     first.close();
     assert.ok(await isResolved(secondClaim));
     assert.ok(await isResolved(thirdClaim));
+  });
+
+  test('a claim whose CONNECT came before that of the holder gives way, and releases nothing', async () => {
+    const cluster = new EmbeddedCluster();
+    const [first, second, third] = [connection(), connection(), connection()];
+    const arrival = cluster.arrive();
+    await claim(cluster, second.yielded);
+    const late = await claimAt(cluster, { clientId: 'a', arrival, yielded: first.yielded });
+    assert.deepEqual([first.state.timesAsked, second.state.timesAsked], [1, 0]);
+    late?.claim.release();
+    second.close();
+    await claim(cluster, third.yielded);
+    assert.equal(second.state.timesAsked, 1);
   });
 
   test('releasing a claim that was overtaken leaves the later one in place', async () => {
