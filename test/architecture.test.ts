@@ -28,9 +28,9 @@ const allowed: Record<string, readonly string[]> = {
   broker: ['mqtt/'],
   config: [],
   connection: ['session/', 'broker/', 'access/', 'auth/', 'mqtt/', 'admission/', 'transport/listener.ts'],
-  embedded: ['broker/ports.ts', 'mqtt/topic.ts'],
+  embedded: ['broker/overtaken.ts', 'broker/ports.ts', 'mqtt/topic.ts'],
   mqtt: [],
-  nats: ['broker/ports.ts', 'mqtt/topic.ts', 'mqtt/properties.ts'],
+  nats: ['broker/overtaken.ts', 'broker/ports.ts', 'mqtt/topic.ts', 'mqtt/properties.ts'],
   node: [
     'access/',
     'admin/',
