@@ -17,6 +17,14 @@ export type BusDeliver = (topic: Topic, payload: Uint8Array, extras: Extras | un
 /** Ends the bus subscription it came from; a second call does nothing. */
 export type Unsubscribe = () => void;
 
+/** A filter that this node has on the bus. */
+export interface BusSubscription {
+  /** Asks once more for the part of it that the backplane has refused, if there is one; what it brings meanwhile goes on. */
+  askAgain(): void;
+  /** Nothing more is delivered; a second call does nothing. */
+  end(): void;
+}
+
 /** QoS 0 transport between all nodes: at most once, nothing stored. */
 export interface Bus {
   /** The route of a valid topic name, or undefined when its encoded form is longer than the bus carries. */
@@ -31,7 +39,7 @@ export interface Bus {
    */
   publish(route: Route, payload: Uint8Array, extras: Extras | undefined): boolean;
   /** Every message that matches `filter`, `a/#` including `a`, never first levels that start with `$` for a wildcard. */
-  subscribe(filter: string, deliver: BusDeliver): Unsubscribe;
+  subscribe(filter: string, deliver: BusDeliver): BusSubscription;
   /** One member of the group `name` on `filter`: over all nodes each message reaches exactly one member. */
   subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe;
   /** Resolves when all subscriptions made so far are in effect or refused; rejects when the bus is closed. One round trip for many callers. */

@@ -6,11 +6,11 @@
 import type { Delivery } from './deliver.ts';
 import { subscribeMember } from './groups.ts';
 import { Interest, type Subscription } from './interest.ts';
-import type { Bus, Unsubscribe } from './ports.ts';
+import type { Bus, BusSubscription, Unsubscribe } from './ports.ts';
 
 interface Entry {
   readonly interest: Interest;
-  unsubscribe: Unsubscribe;
+  readonly onBus: BusSubscription;
   /** Clients that are about to subscribe. */
   holds: number;
 }
@@ -113,32 +113,25 @@ export class Subscriptions {
   #entryOf(filter: string): Entry {
     const known = this.#entries.get(filter);
     if (known !== undefined) {
-      // Whoever holds it has just asked.
-      if (known.holds === 0 && this.#bus.refuses(filter)) this.#askAgain(known);
+      // Somebody has it although it was refused; by now it may be granted, to all. Whoever holds it has just asked.
+      if (known.holds === 0 && this.#bus.refuses(filter)) known.onBus.askAgain();
       return known;
     }
     const interest = new Interest(filter);
-    const entry = { interest, unsubscribe: this.#open(interest), holds: 0 };
+    const entry = { interest, onBus: this.#open(interest), holds: 0 };
     this.#entries.set(filter, entry);
     return entry;
   }
 
-  #dropUnused({ holds, interest, unsubscribe }: Entry): void {
+  #dropUnused({ holds, interest, onBus }: Entry): void {
     if (holds > 0 || !interest.isEmpty || !this.#entries.delete(interest.filter)) return;
-    unsubscribe();
+    onBus.end();
   }
 
-  #open(interest: Interest): Unsubscribe {
+  #open(interest: Interest): BusSubscription {
     const delivery = this.#delivery;
     return this.#bus.subscribe(interest.filter, (topic, payload, extras) => {
       delivery.deliver(interest, topic, payload, extras);
     });
-  }
-
-  /** Somebody holds it although it was refused; by now it may be granted, to all. */
-  #askAgain(entry: Entry): void {
-    const { unsubscribe } = entry;
-    entry.unsubscribe = this.#open(entry.interest);
-    unsubscribe();
   }
 }

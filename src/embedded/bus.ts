@@ -2,7 +2,7 @@
  * The Bus in the memory of one process: what a node uses when no NATS is configured, and what most protocol tests run
  * on. Same behaviour as nats/bus.ts (test/contract), without other nodes.
  */
-import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/ports.ts';
+import type { Bus, BusDeliver, BusEvents, BusSubscription, Route, Unsubscribe } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic } from '../message.ts';
 import { FilterTree } from './filter-tree.ts';
@@ -61,11 +61,11 @@ export class EmbeddedBus implements Bus {
     return true;
   }
 
-  subscribe(filter: string, deliver: BusDeliver): Unsubscribe {
+  subscribe(filter: string, deliver: BusDeliver): BusSubscription {
     // A closure of its own, so that the same function can be subscribed twice.
     const entry: BusDeliver = (topic, payload, extras) => deliver(topic, payload, extras);
     this.#tree.add(filter, entry);
-    return () => this.#tree.remove(filter, entry);
+    return { askAgain: nothing, end: () => this.#tree.remove(filter, entry) };
   }
 
   subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe {
@@ -109,3 +109,5 @@ export class EmbeddedBus implements Bus {
 function pickMember(group: Group): BusDeliver | undefined {
   return group.members[Math.floor(Math.random() * group.members.length)];
 }
+
+function nothing(): void {}

@@ -4,7 +4,7 @@
  */
 import type { Msg, MsgHdrs, NatsConnection, Subscription as NatsSubscription } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
-import type { Bus, BusDeliver, BusEvents, Route, Unsubscribe } from '../broker/ports.ts';
+import type { Bus, BusDeliver, BusEvents, BusSubscription, Route, Unsubscribe } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic, type Topic } from '../message.ts';
 import { startsWithWildcard } from '../mqtt/topic.ts';
@@ -13,6 +13,7 @@ import { SharedRoundTrip } from './flush.ts';
 import { headerBlock } from './raw-message.ts';
 import { RefusedSubscriptions } from './refused-subscriptions.ts';
 import { encodeGroup, type SubjectMap } from './subject.ts';
+import { askAgainFor } from './wire/connect.ts';
 
 /** Kept free of the server's max_payload for what the NATS message carries beside the MQTT packet's own bytes. */
 const HEADROOM_BYTES = 1024;
@@ -28,6 +29,13 @@ const TOPIC_CHARACTERS = 2 * 1024 * 1024;
 /** A route of this bus; the log stores under the same subject. */
 export interface NatsRoute extends Route {
   readonly subject: string;
+}
+
+/** One subject of a filter. */
+interface Part {
+  readonly held: NatsSubscription;
+  /** Of {@link RefusedSubscriptions.keyOf}. */
+  readonly key: string;
 }
 
 export interface NatsBusOptions {
@@ -119,12 +127,14 @@ export class NatsBus implements Bus {
     return made;
   }
 
-  subscribe(filter: string, deliver: BusDeliver): Unsubscribe {
-    return this.#subscribe(filter, undefined, deliver);
+  subscribe(filter: string, deliver: BusDeliver): BusSubscription {
+    const parts = this.#subscribe(filter, undefined, deliver);
+    return { askAgain: () => this.#askAgain(parts), end: () => this.#end(parts) };
   }
 
   subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe {
-    return this.#subscribe(filter, encodeGroup(name), deliver);
+    const parts = this.#subscribe(filter, encodeGroup(name), deliver);
+    return () => this.#end(parts);
   }
 
   refuses(filter: string, group?: string): boolean {
@@ -164,10 +174,10 @@ export class NatsBus implements Bus {
     await this.#connection.close();
   }
 
-  #subscribe(filter: string, queue: string | undefined, deliver: BusDeliver): Unsubscribe {
+  #subscribe(filter: string, queue: string | undefined, deliver: BusDeliver): Part[] {
     const subjects = this.#subjects.encodeFilter(filter);
     if (subjects === undefined) throw new Error('filter that the bus does not carry');
-    const subscriptions = subjects.map((subject) => {
+    return subjects.map((subject) => {
       const callback = this.#receiver(filter, subject, deliver);
       const key = RefusedSubscriptions.keyOf(subject, queue);
       this.#refusals.hold(key);
@@ -176,14 +186,21 @@ export class NatsBus implements Bus {
         held: this.#connection.subscribe(subject, queue === undefined ? { callback } : { queue, callback }),
       };
     });
-    return () => {
-      for (const { held, key } of subscriptions.splice(0)) this.#end(key, held);
-    };
   }
 
-  #end(key: string, subscription: NatsSubscription): void {
-    this.#refusals.drop(key);
-    if (!this.#connection.isClosed()) subscription.unsubscribe();
+  #askAgain(parts: readonly Part[]): void {
+    for (const { held, key } of parts) {
+      if (!this.#refusals.isRefused(key)) continue;
+      this.#refusals.askAgain(key);
+      askAgainFor(this.#connection, held);
+    }
+  }
+
+  #end(parts: Part[]): void {
+    for (const { held, key } of parts.splice(0)) {
+      this.#refusals.drop(key);
+      if (!this.#connection.isClosed()) held.unsubscribe();
+    }
   }
 
   /** What NATS calls for each message of one subscription; a subject without wildcard needs no look at the message's. */

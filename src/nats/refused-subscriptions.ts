@@ -55,6 +55,11 @@ export class RefusedSubscriptions {
     this.#ask(key);
   }
 
+  /** NATS is asked once more for one that is held. */
+  askAgain(key: string): void {
+    this.#ask(key);
+  }
+
   /** It is ended. */
   drop(key: string): void {
     const holders = (this.#held.get(key) ?? 0) - 1;

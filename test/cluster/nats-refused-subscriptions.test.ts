@@ -272,6 +272,33 @@ test('refused subscriptions - wider permissions hold for all that were refused t
   for (const client of [first, second]) await client.end();
 });
 
+test('refused subscriptions - one that is refused in part brings all that it brings, once, while others ask for it', async (t) => {
+  t.after(() => place.deny(...CLOSED));
+  await place.deny();
+  const [holder, other] = [await connect(), await connect()];
+  assert.deepEqual(await holder.subscribe('closed/#'), [0]);
+  const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
+  await place.deny('closed');
+  const counted = async (): Promise<boolean> =>
+    (await edge.metric('supermq_bus_subscriptions_refused_total')) === refused + 1;
+  await eventually(counted, 'one of its two subjects is taken away');
+  const [count, each] = [2_000, 50];
+  for (let number = 0; number < count; number++) {
+    other.publish('closed/x', String(number));
+    if (number % each === 0) ask(other, 'closed/#');
+  }
+  for (let asked = 0; asked < count / each; asked++)
+    assert.deepEqual((await other.next('suback')).granted, [NOT_AUTHORIZED]);
+  const got = await holder.messages(count);
+  assert.deepEqual(
+    got.map(({ payload }) => Number(payload)),
+    Array.from({ length: count }, (_, number) => number),
+  );
+  await holder.ping();
+  assert.deepEqual(holder.taken('publish'), []);
+  for (const client of [holder, other]) await client.end();
+});
+
 test('refused subscriptions - one that its client has ended before the refusal came is told of like the others', async () => {
   const refused = await edge.metric('supermq_bus_subscriptions_refused_total');
   const client = await connect();

@@ -42,7 +42,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
     /** Round trips until `seen` holds a marker that was published last: everything before it has come, order being kept. */
     const settle = async (): Promise<void> => {
       const marker: Seen[] = [];
-      const end = under.bus.subscribe('contract/marker', collect(marker));
+      const end = under.bus.subscribe('contract/marker', collect(marker)).end;
       await under.bus.confirm();
       publish('contract/marker', '');
       while (marker.length === 0) await under.bus.confirm();
@@ -52,7 +52,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
 
     test('delivers topic and payload as published, in order', async () => {
       const seen: Seen[] = [];
-      const end = under.bus.subscribe('order/+', collect(seen));
+      const end = under.bus.subscribe('order/+', collect(seen)).end;
       await under.bus.confirm();
       for (let i = 0; i < 500; i++) publish('order/a', String(i));
       await settle();
@@ -66,7 +66,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
 
     test('[MQTT5 4.7.1-1] `a/#` matches `a` and everything below, once each', async () => {
       const seen: Seen[] = [];
-      const end = under.bus.subscribe('parent/#', collect(seen));
+      const end = under.bus.subscribe('parent/#', collect(seen)).end;
       await under.bus.confirm();
       for (const topic of ['parent', 'parent/', 'parent/a', 'parent/a/b', 'parents', 'other']) publish(topic, topic);
       await settle();
@@ -96,7 +96,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
         'a\tb\r\nc',
       ];
       const seen: Seen[] = [];
-      const ends = topics.map((topic) => under.bus.subscribe(topic, collect(seen)));
+      const ends = topics.map((topic) => under.bus.subscribe(topic, collect(seen)).end);
       await under.bus.confirm();
       for (const topic of topics) publish(topic, topic);
       await settle();
@@ -113,7 +113,10 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
 
     test('[MQTT5 1.5.4-3] [MQTT311 1.5.3-3] a leading U+FEFF reaches wildcard subscribers, and is no other topic', async () => {
       const [all, own]: [Seen[], Seen[]] = [[], []];
-      const ends = [under.bus.subscribe('+/mark', collect(all)), under.bus.subscribe('\ufeffa/+', collect(own))];
+      const ends = [
+        under.bus.subscribe('+/mark', collect(all)).end,
+        under.bus.subscribe('\ufeffa/+', collect(own)).end,
+      ];
       await under.bus.confirm();
       for (const topic of ['a/mark', '\ufeffa/mark', '\ufeff\ufeffa/mark', 'a/mark']) publish(topic, '');
       publish('\ufeffa/mark', 'extras', { properties, retain: false, origin: '' });
@@ -132,7 +135,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
 
     test('carries properties, retain flag and origin; their absence is undefined', async () => {
       const seen: Seen[] = [];
-      const end = under.bus.subscribe('extras', collect(seen));
+      const end = under.bus.subscribe('extras', collect(seen)).end;
       await under.bus.confirm();
       publish('extras', 'none');
       publish('extras', 'all', { properties, retain: true, origin: 'origin-1' });
@@ -148,8 +151,8 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
     test('delivers nothing after unsubscribe, and a second call does no harm', async () => {
       const seen: Seen[] = [];
       const other: Seen[] = [];
-      const end = under.bus.subscribe('gone', collect(seen));
-      const endOther = under.bus.subscribe('gone', collect(other));
+      const end = under.bus.subscribe('gone', collect(seen)).end;
+      const endOther = under.bus.subscribe('gone', collect(other)).end;
       await under.bus.confirm();
       publish('gone', '1');
       await settle();
@@ -175,7 +178,7 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
       const ends = members.map((seen) => under.bus.subscribeGroup('g*+1', 'work/#', collect(seen)));
       ends.push(
         under.bus.subscribeGroup('other', 'work/#', collect(others)),
-        under.bus.subscribe('work/#', collect(plain)),
+        under.bus.subscribe('work/#', collect(plain)).end,
       );
       await under.bus.confirm();
       for (let i = 0; i < 600; i++) publish(`work/${i % 7}`, String(i));

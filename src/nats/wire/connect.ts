@@ -11,6 +11,7 @@ import {
   NatsError,
   type Payload,
   type PublishOptions,
+  type Subscription,
 } from 'nats';
 import { Incoming } from './incoming.ts';
 import { type Places, type Publisher, WireMessage } from './message.ts';
@@ -80,19 +81,26 @@ export async function connectWired(
   return connection;
 }
 
-/**
- * Asks the server once more for subscriptions of a {@link connectWired} connection, under the numbers that they have: those that it has
- * stay as they are. Looks at all that there are.
- */
+/** Asks the server once more for a subscription of a {@link connectWired} connection, under the number that it has: one that it has stays as it is. */
+export function askAgainFor(connection: NatsConnection, subscription: Subscription): void {
+  const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // as in connectWired
+  const known = protocol?.subscriptions.subs.get(subscription.getID());
+  if (protocol !== undefined && known !== undefined) writeSubscription(protocol, known);
+}
+
+/** The same for all that are wanted. Looks at all that there are. */
 export function subscribeAgain(
   connection: NatsConnection,
   isWanted: (subject: string, queue: string | undefined) => boolean,
 ): void {
   const { protocol } = connection as NatsConnection & { protocol?: LibraryProtocol }; // as in connectWired
-  for (const { queue, sid, subject } of protocol?.subscriptions.subs.values() ?? []) {
-    if (!isWanted(subject, queue)) continue;
-    protocol?.sendCommand(queue === undefined ? `SUB ${subject} ${sid}\r\n` : `SUB ${subject} ${queue} ${sid}\r\n`);
-  }
+  for (const subscription of protocol?.subscriptions.subs.values() ?? [])
+    if (protocol !== undefined && isWanted(subscription.subject, subscription.queue))
+      writeSubscription(protocol, subscription);
+}
+
+function writeSubscription(protocol: LibraryProtocol, { queue, sid, subject }: LibrarySubscription): void {
+  protocol.sendCommand(queue === undefined ? `SUB ${subject} ${sid}\r\n` : `SUB ${subject} ${queue} ${sid}\r\n`);
 }
 
 function readWith(protocol: LibraryProtocol, events: WireEvents): void {
