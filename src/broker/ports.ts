@@ -72,12 +72,14 @@ export interface ClaimStamp {
 
 export interface ClaimRequest<Found> {
   readonly clientId: string;
-  /** Of {@link Cluster.arrive}: of two CONNECTs to this node the later one keeps the client, however long each was judged. */
+  /** Of {@link Cluster.arrive}: of two CONNECTs of one user to this node the later one keeps the client, however long each was judged. */
   readonly arrival: number;
   /** A client of one user is not given to another one; what has no user (empty) is anybody's. */
   readonly user: string;
   /** Called when a later claim wins; closes the connection and resolves when that is done. */
   readonly yielded: () => Promise<void>;
+  /** Whether the connection has ended: nobody gives way to it. */
+  readonly isGone: () => boolean;
   /** Asks the cluster what it has of the client. */
   readonly look: () => Promise<Found>;
 }

@@ -67,7 +67,8 @@ function claim(connection: Connection, clientId: string, arrival: number): Promi
   const { node, user } = connection;
   const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
   const yielded = (): Promise<void> => connection.takenOver();
-  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, arrival, user, yielded, look }));
+  const isGone = (): boolean => connection.isClosed;
+  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, arrival, user, yielded, isGone, look }));
 }
 
 /** @throws MqttError 0x9F for a client id that is jailed at this address */

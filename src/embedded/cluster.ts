@@ -2,12 +2,13 @@
  * The Cluster of one process: takeovers happen here or nowhere. Claims of one client id form a chain: each waits until
  * everyone before it has yielded, those included that were themselves still waiting.
  */
-import { overtaken } from '../broker/overtaken.ts';
+import { isOvertaken, overtaken } from '../broker/overtaken.ts';
 import type { Claimed, ClaimRequest, Cluster } from '../broker/ports.ts';
 
 interface Holder {
   readonly user: string;
   readonly arrival: number;
+  readonly isGone: () => boolean;
   readonly yielded: () => Promise<void>;
   /** Resolves once nobody before this holder has the client. */
   readonly cleared: Promise<void>;
@@ -23,11 +24,11 @@ export class EmbeddedCluster implements Cluster {
   }
 
   async claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
-    const { arrival, clientId, look, user, yielded } = request;
+    const { arrival, clientId, isGone, look, user, yielded } = request;
     const previous = this.#holders.get(clientId);
     if (previous !== undefined && previous.user !== '' && previous.user !== user) return undefined;
-    if (previous !== undefined && previous.arrival > arrival) return overtaken(request);
-    const holder: Holder = { user, arrival, yielded, cleared: clear(previous) };
+    if (previous !== undefined && isOvertaken(previous, user, arrival)) return overtaken(request);
+    const holder: Holder = { user, arrival, isGone, yielded, cleared: clear(previous) };
     this.#holders.set(clientId, holder);
     const release = (): void => {
       if (this.#holders.get(clientId) === holder) this.#holders.delete(clientId);

@@ -4,7 +4,7 @@
  * Whoever has the earlier stamp yields, on both sides of the question, so two crossing claims leave exactly one.
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
-import { overtaken } from '../broker/overtaken.ts';
+import { isOvertaken, overtaken } from '../broker/overtaken.ts';
 import type { Claim, Claimed, ClaimRequest, ClaimStamp, Cluster } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { ClaimBatches } from './claim-batches.ts';
@@ -31,6 +31,7 @@ const WANTED = 'wanted';
 interface Claimant {
   readonly clientId: string;
   readonly userTag: string;
+  readonly isGone: () => boolean;
   yielded: () => Promise<void>;
 }
 
@@ -97,11 +98,11 @@ export class NatsCluster implements Cluster {
 
   /** `look` asks through the connection of this cluster, or finds nothing that a node may change. */
   async claim<Found>(request: ClaimRequest<Found>): Promise<Claimed<Found> | undefined> {
-    const { arrival, clientId, look, user, yielded } = request;
+    const { arrival, clientId, isGone, look, user, yielded } = request;
     const previous = this.#held.get(clientId);
     const userTag = tagOf(user);
     if (previous !== undefined && !mayTake(userTag, previous)) return undefined;
-    if (previous !== undefined && previous.stamp.serial > arrival) return overtaken(request);
+    if (previous !== undefined && isOvertaken(standing(previous), userTag, arrival)) return overtaken(request);
     // One that was given up to another node may not have written its session yet.
     const before = all(previous?.yielded(), this.#yielding.get(clientId));
     let cleared = (): void => {};
@@ -109,7 +110,7 @@ export class NatsCluster implements Cluster {
       cleared = resolve;
     });
     // Who is told that this one has yielded takes it that all before it have.
-    const claimant = { clientId, userTag, yielded: () => all(yielded(), isCleared) };
+    const claimant = { clientId, userTag, isGone, yielded: () => all(yielded(), isCleared) };
     const held = this.#hold(claimant, arrival, previous);
     await before;
     // A client that moves from one connection of this node to another is nowhere else.
@@ -147,14 +148,14 @@ export class NatsCluster implements Cluster {
     await this.#connection.close();
   }
 
-  #hold({ clientId, userTag, yielded }: Claimant, arrival: number, previous: Held | undefined): Held {
+  #hold({ clientId, isGone, userTag, yielded }: Claimant, arrival: number, previous: Held | undefined): Held {
     const subject = CONTROL_PREFIX + clientKey(clientId);
     // Later than the claim in whose place it stands, which may have raised its stamp: another node may have yielded to that.
     const connectedAt = Math.max(this.#clock.wall(), previous?.stamp.connectedAt ?? 0);
     const stamp = { connectedAt, incarnation: this.#incarnation, serial: arrival };
     const subscription = previous?.subscription ?? this.#left.take(clientId);
     const flags = { isSettled: false, isRaised: false, isRefused: false };
-    const held: Held = { clientId, userTag, subject, yielded, subscription, stamp, ...flags };
+    const held: Held = { clientId, userTag, isGone, subject, yielded, subscription, stamp, ...flags };
     this.#held.set(clientId, held);
     return held;
   }
@@ -294,4 +295,9 @@ async function all(...promises: ReadonlyArray<Promise<void> | undefined>): Promi
 /** What has no user is anybody's. */
 function mayTake(userTag: string, held: Held): boolean {
   return held.userTag === '' || held.userTag === userTag;
+}
+
+/** A claim as {@link isOvertaken} sees it. */
+function standing({ isGone, stamp, userTag }: Held): Parameters<typeof isOvertaken>[0] {
+  return { user: userTag, arrival: stamp.serial, isGone };
 }

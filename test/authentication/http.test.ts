@@ -267,7 +267,10 @@ test('http hook - a client that goes away while it is asked about is not connect
 });
 
 test('[MQTT5 3.1.4-3] of two connections of a client the later one stays, though the service takes longer for the other', async (t) => {
-  const { node, service } = await setUp(t);
+  const { node, service } = await setUp(t, {
+    SUPERMQ_AUTH_HTTP_TIMEOUT_MS: '60000',
+    SUPERMQ_LIMITS_CONNECT_TIMEOUT_SECONDS: '60',
+  });
   const allow = (response: ServerResponse): unknown => response.end(JSON.stringify({ result: 'allow' }));
   let first: ServerResponse | undefined;
   service.answer = (response) => {

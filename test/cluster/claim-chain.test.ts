@@ -67,3 +67,16 @@ test('of two CONNECTs to one node the later one keeps the client, though the oth
   held?.claim.release();
   last?.claim.release();
 });
+
+test('a user does not give way to nobody, nor anybody to a connection that has ended, though their CONNECT came later', async () => {
+  for (const [index, holder] of [{ user: '' }, { user: 'ann', isGone: () => true }].entries()) {
+    const clientId = `no way ${index}`;
+    const lost: string[] = [];
+    const losing = (name: string) => async (): Promise<void> => void lost.push(name);
+    const arrival = node(0).arrive();
+    await claimAt(node(0), { clientId, yielded: losing('later'), ...holder });
+    const claimed = await claimAt(node(0), { clientId, arrival, user: 'ann', yielded: losing('earlier') });
+    assert.deepEqual(lost, ['later']);
+    claimed?.claim.release();
+  }
+});

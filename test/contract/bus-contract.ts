@@ -148,6 +148,24 @@ export function busContract(name: string, open: () => Promise<BusUnderTest>): vo
       assert.equal(seen[2]?.extras?.properties.length, 0);
     });
 
+    test('asking again for what is not refused changes nothing, and brings nothing back that has ended', async () => {
+      const seen: Seen[] = [];
+      const subscription = under.bus.subscribe('again/#', collect(seen));
+      subscription.askAgain();
+      await under.bus.confirm();
+      publish('again/a', '1');
+      await settle();
+      subscription.end();
+      subscription.askAgain();
+      await under.bus.confirm();
+      publish('again/a', '2');
+      await settle();
+      assert.deepEqual(
+        seen.map(({ payload }) => payload),
+        ['1'],
+      );
+    });
+
     test('delivers nothing after unsubscribe, and a second call does no harm', async () => {
       const seen: Seen[] = [];
       const other: Seen[] = [];

@@ -83,6 +83,20 @@ describe('embedded cluster', () => {
     assert.equal(second.state.timesAsked, 1);
   });
 
+  test('a user does not give way to nobody, nor anybody to a connection that has ended, though their CONNECT came later', async () => {
+    for (const holder of [{ user: '' }, { user: 'ann', isGone: () => true }]) {
+      const cluster = new EmbeddedCluster();
+      const [first, second] = [connection(), connection()];
+      const arrival = cluster.arrive();
+      await claimAt(cluster, { clientId: 'a', yielded: second.yielded, ...holder });
+      second.close();
+      assert.ok(
+        (await claimAt(cluster, { clientId: 'a', arrival, user: 'ann', yielded: first.yielded })) !== undefined,
+      );
+      assert.deepEqual([first.state.timesAsked, second.state.timesAsked], [0, 1]);
+    }
+  });
+
   test('releasing a claim that was overtaken leaves the later one in place', async () => {
     const cluster = new EmbeddedCluster();
     const [first, second, third] = [connection(), connection(), connection()];
