@@ -52,12 +52,14 @@ export class RefusedSubscriptions {
   /** NATS is asked for this one. */
   hold(key: string): void {
     this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
-    this.#ask(key);
+    this.askAgain(key);
   }
 
-  /** NATS is asked once more for one that is held. */
+  /** NATS is asked, perhaps once more, for one that is held. */
   askAgain(key: string): void {
-    this.#ask(key);
+    if (!this.#verdicts.has(key)) return;
+    this.#verdicts.set(key, ++this.#questions);
+    this.#pending.add(key);
   }
 
   /** It is ended. */
@@ -96,7 +98,7 @@ export class RefusedSubscriptions {
 
   /** The library asks for all of them again on the next connection. */
   disconnected(): void {
-    for (const key of this.#verdicts.keys()) this.#ask(key);
+    for (const key of this.#verdicts.keys()) this.askAgain(key);
   }
 
   /** A flush begins; call what is returned when it has come back. */
@@ -112,12 +114,6 @@ export class RefusedSubscriptions {
       }
       if (lifted.size > 0) this.lifted(lifted);
     };
-  }
-
-  #ask(key: string): void {
-    if (!this.#verdicts.has(key)) return;
-    this.#verdicts.set(key, ++this.#questions);
-    this.#pending.add(key);
   }
 
   /** One line a second: what clients ask for is their choice. */
