@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { publishBit } from '../access/compiled-rule.ts';
-import type { Claim, Claimed, StoredSession } from '../broker/ports.ts';
+import type { Claim, Claimed, ClaimRequest, StoredSession } from '../broker/ports.ts';
 import { encodeConnack, encodeConnackRefusal, encodeUnsupportedVersion } from '../mqtt/codec.ts';
 import { UnsupportedVersionError } from '../mqtt/connect.ts';
 import type { ConnackOptions, ConnectPacket } from '../mqtt/packet.ts';
@@ -64,11 +64,21 @@ async function isStranger({ node, user }: Connection, clientId: string): Promise
 
 /** Undefined: another user has the client. @throws MqttError 0x89 when too many others wait for it */
 function claim(connection: Connection, clientId: string, arrival: number): Promise<Claimed<StoredSession> | undefined> {
-  const { node, user } = connection;
-  const look = (): Promise<StoredSession> => node.sessions?.look(clientId) ?? nothingStored;
-  const yielded = (): Promise<void> => connection.takenOver();
-  const isGone = (): boolean => connection.isClosed;
-  return node.claimWaits.run(clientId, () => node.cluster.claim({ clientId, arrival, user, yielded, isGone, look }));
+  const { node } = connection;
+  const request = claimRequest(connection, clientId, arrival);
+  return node.claimWaits.run(clientId, () => node.cluster.claim(request));
+}
+
+/** Apart from {@link claim}: the variables of these functions are kept for as long as the client is connected. */
+function claimRequest(connection: Connection, clientId: string, arrival: number): ClaimRequest<StoredSession> {
+  return {
+    clientId,
+    arrival,
+    user: connection.user,
+    yielded: () => connection.takenOver(),
+    isGone: () => connection.isClosed,
+    look: () => connection.node.sessions?.look(clientId) ?? nothingStored,
+  };
 }
 
 /** @throws MqttError 0x9F for a client id that is jailed at this address */
