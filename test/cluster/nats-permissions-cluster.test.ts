@@ -66,16 +66,19 @@ for (const [file, topicPrefix] of [
   });
 }
 
-/** Every stream has a leader again, the consumer of the group that the work leaves behind too, and the node its lease. */
+/** Every stream has a leader again, those of sessions and wills too, so has the consumer of the group that the work leaves behind, and the node its lease. */
 async function serves(edge: EdgeProcess): Promise<void> {
+  const will = { topic: 'recovered/will', payload: Buffer.from('x'), qos: 1 as const, retain: false };
   const stores = async (): Promise<boolean> => {
     let client: RawClient | undefined;
     try {
-      const connected = await RawClient.connect(edge.tcp, { version: 5 });
+      const session = { clientId: 'recovered', properties: { sessionExpiryInterval: 60 } };
+      const connected = await RawClient.connect(edge.tcp, { version: 5, ...session, will });
       client = connected;
       if (connected.connack.reasonCode !== 0) return false;
       await client.subscribe({ topic: 'recovered/+', qos: 1 }, { topic: '$share/workers/jobs/#', qos: 2 });
       for (const payload of ['x', '']) await client.publishAcknowledged('recovered/x', payload, 1, { retain: true });
+      await client.end(0);
       return true;
     } catch {
       return false; // no answer yet

@@ -5,7 +5,7 @@ import { eventually } from './eventually.ts';
 import type { EdgeProcess } from './node.ts';
 import { poll } from './poll.ts';
 import { PASSWORDS } from './privileged-nats.ts';
-import { RawClient } from './raw-client.ts';
+import { type ConnectFields, RawClient } from './raw-client.ts';
 import { SessionClient } from './session-client.ts';
 
 /** More than one look at the last messages of a stream takes: they are read by a consumer. */
@@ -56,15 +56,22 @@ export async function doEverydayWork(place: Place): Promise<void> {
   for (const step of [messages, groups, retained, sessions, wills]) await step(place, a, b);
 }
 
+/** A client whose CONNECT the node has accepted. */
+async function admitted(port: number, fields: ConnectFields = {}): Promise<RawClient> {
+  const client = await RawClient.connect(port, { version: 5, ...fields });
+  assert.equal(client.connack.reasonCode, 0);
+  return client;
+}
+
 async function messages(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
-  const subscriber = await RawClient.connect(b.tcp, { version: 5 });
+  const subscriber = await admitted(b.tcp);
   subscriber.acknowledges = true;
   assert.deepEqual(
     await subscriber.subscribe({ topic: 't/#', qos: 2 }, { topic: '+/x', qos: 0 }, { topic: '#', qos: 1, rh: 2 }),
     [2, 0, 1],
   );
   assert.deepEqual(await subscriber.subscribe('$SYS/#'), [0]);
-  const publisher = await RawClient.connect(a.tcp, { version: 5 });
+  const publisher = await admitted(a.tcp);
   // On another server of a cluster the subscription is heard of a moment after SUBACK.
   await eventually(async () => {
     publisher.publish('t/x', '0');
@@ -81,7 +88,7 @@ async function messages(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void>
 }
 
 async function groups(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
-  const members = [await RawClient.connect(a.tcp, { version: 5 }), await RawClient.connect(b.tcp, { version: 5 })];
+  const members = [await admitted(a.tcp), await admitted(b.tcp)];
   for (const member of members) {
     member.acknowledges = true;
     assert.deepEqual(await member.subscribe({ topic: '$share/workers/jobs/#', qos: 2 }), [2]);
@@ -98,13 +105,15 @@ async function groups(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
 }
 
 async function retained({ as, prefix }: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
-  const device = await RawClient.connect(a.tcp, { version: 5 });
+  const device = await admitted(a.tcp);
   assert.equal(await device.publishAcknowledged('state/1', 'on', 1, { retain: true }), 0);
   const application = await as('application');
-  for (let i = 0; i < MANY_RETAINED; i++) application.publish(`$SMQ.retained.${prefix}many.${i}`, 'x');
-  await application.flush();
+  const puts = Array.from({ length: MANY_RETAINED }, (_, i) =>
+    application.request(`$SMQ.retained.${prefix}many.${i}`, 'x', { timeout: 30_000 }),
+  );
+  for (const stored of await Promise.all(puts)) assert.doesNotMatch(stored.string(), /"error"/);
   await application.close();
-  const reader = await RawClient.connect(b.tcp, { version: 5, properties: { receiveMaximum: 65_535 } });
+  const reader = await admitted(b.tcp, { properties: { receiveMaximum: 65_535 } });
   reader.acknowledges = true;
   await reader.subscribe({ topic: 'state/1', qos: 1 });
   assert.deepEqual(await reader.messages(1), [{ topic: 'state/1', payload: 'on' }]);
@@ -121,13 +130,13 @@ async function sessions(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void>
   const device = await SessionClient.connect(a.tcp, 'roaming');
   await device.subscribe('orders/#', 2);
   await device.leave();
-  const publisher = await RawClient.connect(b.tcp, { version: 5 });
+  const publisher = await admitted(b.tcp);
   await publisher.publishAll('orders/x', [1, 2, 3], 2);
   await device.connect(b.tcp);
   assert.equal(device.sessionPresent, true);
   await device.waitFor(3);
-  const taken = await RawClient.connect(b.tcp, { version: 5, clientId: 'two-places' });
-  const other = await RawClient.connect(a.tcp, { version: 5, clientId: 'two-places' });
+  const taken = await admitted(b.tcp, { clientId: 'two-places' });
+  const other = await admitted(a.tcp, { clientId: 'two-places' });
   assert.equal(await taken.closingReason(), 0x8e);
   await other.end();
   await device.forget();
@@ -135,12 +144,11 @@ async function sessions(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void>
 }
 
 async function wills(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
-  const watcher = await RawClient.connect(b.tcp, { version: 5 });
+  const watcher = await admitted(b.tcp);
   watcher.acknowledges = true;
   await watcher.subscribe({ topic: 'wills/#', qos: 1 });
   const at = async (name: string, willDelayInterval: number): Promise<void> => {
-    const client = await RawClient.connect(a.tcp, {
-      version: 5,
+    const client = await admitted(a.tcp, {
       clientId: name,
       properties: { sessionExpiryInterval: 60 },
       will: {
@@ -163,11 +171,11 @@ async function wills(_: Place, a: EdgeProcess, b: EdgeProcess): Promise<void> {
 export async function loseNode({ edges, startEdge }: Place): Promise<void> {
   const [a, b] = edges;
   assert.ok(a !== undefined && b !== undefined);
-  const watcher = await RawClient.connect(b.tcp, { version: 5 });
+  const watcher = await admitted(b.tcp);
   watcher.acknowledges = true;
   await watcher.subscribe({ topic: 'wills/#', qos: 1 });
   const will = { topic: 'wills/node', payload: Buffer.from('gone'), qos: 1 as const, retain: false };
-  await RawClient.connect(a.tcp, { version: 5, clientId: 'of-the-dead', will });
+  await admitted(a.tcp, { clientId: 'of-the-dead', will });
   await a.kill();
   const arrived = (): boolean =>
     watcher.received.some((packet) => packet.cmd === 'publish' && packet.topic === 'wills/node');

@@ -201,10 +201,13 @@ export class RawClient {
     const [known] = index < 0 ? [] : this.received.splice(index, 1);
     if (known !== undefined) return Promise.resolve(known as P);
     if (this.#isClosed) return Promise.reject(new Error('the connection was closed'));
+    // Made here, where it says who waits.
+    const late = new Error(`no such packet within ${ANSWER_MILLISECONDS} ms`);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(new Error(`no such packet within ${ANSWER_MILLISECONDS} ms`));
+        late.message += `; not asked for: ${this.received.map(({ cmd }) => cmd).join(', ') || 'none'}`;
+        reject(late);
       }, ANSWER_MILLISECONDS);
       const waiter: Waiter = { accepts, reject, timer, resolve: (packet) => resolve(packet as P) };
       this.#waiters.push(waiter);
