@@ -1,6 +1,6 @@
 /**
  * Test reporter for logs: one line a test file, failures in full, skipped tests with their reason, and at the end the
- * failed titles again and node's own totals (`# tests`, `# pass`, `# fail`).
+ * failed titles again and the totals (`# tests`, `# pass`, `# fail`).
  */
 import { relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';

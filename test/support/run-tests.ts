@@ -2,6 +2,9 @@
  * Behind `npm test`: all of test but the benches, under node's own runner, the conformance tests once for every deployment. Arguments
  * pick the files whose path contains one of them: `npm test -- codec cluster`. Exit code 1 when a test has failed. A whole run leaves
  * its results to the conformance check.
+ *
+ * Clusters of real servers elect, die and come back on whatever machine this is, while other files run: when no more than a few files
+ * have failed they get a second look, one at a time. What fails again has failed; what does not is shown and counted as flaky.
  */
 import { setMaxListeners } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -13,9 +16,10 @@ import { run } from 'node:test';
 import { spec, type TestEvent } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import compactReporter from './compact-reporter.ts';
-import { type TestResult, writeResults } from './conformance/results.ts';
+import { type Setting, type TestResult, writeResults } from './conformance/results.ts';
 import { DEPLOYMENT_VARIABLE, type DeploymentKind, deploymentKinds } from './deployment.ts';
 import { natsServerBinary } from './nats-binary.ts';
+import { TestTally } from './test-tally.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -23,6 +27,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const CONCURRENCY = 2;
 /** For a whole file: node 20 hands the limit to the file's process, not to each test, which may set its own. */
 const FILE_TIMEOUT_MILLISECONDS = 300_000;
+/** More than that is no accident. */
+const FILES_SEEN_TWICE = 3;
 
 function testFiles(filters: readonly string[]): string[] {
   const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' });
@@ -76,40 +82,61 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
+const flaky: string[] = [];
 const results: TestResult[] = [];
 
-function note({ type, data }: TestEvent, { deployment }: Phase): void {
-  if (type !== 'test:pass' && type !== 'test:fail') return;
-  if (type === 'test:fail' && data.todo === undefined) process.exitCode ??= 1;
-  if (data.details.type === 'suite' || data.file === undefined || data.name === data.file) return;
-  const file = relative(join(root, 'test'), data.file);
-  const setting = file.startsWith(`conformance${sep}`) ? deployment : 'own';
-  const outcome = type === 'test:fail' ? 'failed' : data.skip === undefined ? 'passed' : 'skipped';
-  results.push({ file, title: data.name, setting, outcome });
+function settingOf(file: string, deployment: DeploymentKind): Setting {
+  return file.startsWith(`conformance${sep}`) ? deployment : 'own';
+}
+
+/** The events of one run of node's runner, each noted in the tally; its totals are left out. */
+async function* runOnce(
+  { files, deployment }: Phase,
+  concurrency: number,
+  tally: TestTally,
+): AsyncGenerator<TestEvent> {
+  process.env[DEPLOYMENT_VARIABLE] = deployment;
+  // In this process, not by `node --test`: node 20 loads a `--test-reporter` before tsx, so it could not be TypeScript.
+  const options = { concurrency, timeout: FILE_TIMEOUT_MILLISECONDS, signal: ending.signal };
+  const events: AsyncIterable<TestEvent> = run({ ...options, files: [...files] });
+  for await (const event of events) {
+    if (event.type === 'test:pass' || event.type === 'test:fail') {
+      const file = relative(join(root, 'test'), event.data.file ?? event.data.name);
+      tally.note(event, file, settingOf(file, deployment));
+    }
+    if (event.type !== 'test:diagnostic' || event.data.nesting !== 0) yield event;
+  }
+}
+
+async function* runPhase(phase: Phase, tally: TestTally): AsyncGenerator<TestEvent> {
+  yield* runOnce(phase, CONCURRENCY, tally);
+  const failures = tally.failures();
+  if (failures.size === 0 || failures.size > FILES_SEEN_TWICE || ending.signal.aborted) return;
+  yield heading(`a second look at ${[...failures.keys()].join(', ')}:`);
+  const second = new TestTally();
+  const failed = phase.files.filter((file) => failures.has(relative(join(root, 'test'), file)));
+  yield* runOnce({ ...phase, files: failed }, 1, second);
+  tally.replaceBy(second);
+  const left = tally.failures();
+  for (const [file, titles] of failures) if (!left.has(file)) flaky.push(...titles.map((title) => `${file}: ${title}`));
 }
 
 /** The events of all phases as those of one run, with the totals of all at the end. */
-async function* runPhases(): AsyncGenerator<TestEvent, void> {
+async function* runPhases(): AsyncGenerator<TestEvent> {
+  const start = performance.now();
   const totals = new Map<string, number>();
   for (const phase of phases(files)) {
     if (ending.signal.aborted) break;
-    process.env[DEPLOYMENT_VARIABLE] = phase.deployment;
     if (phase.deployment !== 'embedded') yield heading(`on ${phase.deployment}:`);
-    // In this process, not by `node --test`: node 20 loads a `--test-reporter` before tsx, so it could not be TypeScript.
-    const options = { concurrency: CONCURRENCY, timeout: FILE_TIMEOUT_MILLISECONDS, signal: ending.signal };
-    const events: AsyncIterable<TestEvent> = run({ ...options, files: [...phase.files] });
-    for await (const event of events) {
-      note(event, phase);
-      if (event.type !== 'test:diagnostic' || event.data.nesting !== 0) yield event;
-      else addTotal(totals, event.data.message);
-    }
+    const tally = new TestTally();
+    yield* runPhase(phase, tally);
+    if (tally.failures().size > 0) process.exitCode ??= 1;
+    results.push(...tally.results());
+    for (const [name, count] of tally.totals()) totals.set(name, (totals.get(name) ?? 0) + count);
   }
-  for (const [name, total] of totals) yield heading(`${name} ${Math.round(total)}`);
-}
-
-function addTotal(totals: Map<string, number>, message: string): void {
-  const [, name = '', count = ''] = /^(\w+) ([\d.]+)$/.exec(message) ?? [];
-  if (name !== '') totals.set(name, (totals.get(name) ?? 0) + Number(count));
+  for (const title of flaky) yield heading(`flaky ${title}`);
+  for (const [name, total] of totals) yield heading(`${name} ${total}`);
+  yield heading(`duration_ms ${Math.round(performance.now() - start)}`);
 }
 
 function heading(message: string): TestEvent {
