@@ -44,11 +44,14 @@ export interface Bus {
   subscribeGroup(name: string, filter: string, deliver: BusDeliver): Unsubscribe;
   /** Resolves when all subscriptions made so far are in effect or refused; rejects when the bus is closed. One round trip for many callers. */
   confirm(): Promise<void>;
-  /** Whether the backplane does not let this node have a subscription that it holds, all of it or a part; certain behind {@link confirm}. */
-  refuses(filter: string, group?: string): boolean;
+  /** Why the backplane does not let this node have a subscription that it holds, all of it or a part; undefined = it does. Certain behind {@link confirm}. */
+  refusal(filter: string, group?: string): SubscriptionRefusal | undefined;
   readonly isConnected: boolean;
   close(): Promise<void>;
 }
+
+/** forbidden: by the permissions of the node's user; tooMany: the node may have no more of them. */
+export type SubscriptionRefusal = 'forbidden' | 'tooMany';
 
 /** What a bus tells the node; handed in when it is made. */
 export interface BusEvents {
@@ -183,8 +186,8 @@ export interface MessageLog {
   follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe;
   /** Resolves when every {@link follow} so far is in effect at the own server, or refused. One round trip for many callers. */
   confirm(): Promise<void>;
-  /** Whether the backplane does not let this node follow a pattern that it follows; certain behind {@link confirm}. */
-  refuses(pattern: LogPattern): boolean;
+  /** Why the backplane does not let this node follow a pattern that it follows; undefined = it does. Certain behind {@link confirm}. */
+  refusal(pattern: LogPattern): SubscriptionRefusal | undefined;
   /** The leader's word, asked for after the call; one round trip for many callers. */
   state(): Promise<LogState>;
   /** Messages behind position `after`, at most `limit` and about 256 KiB. Any replica answers. */

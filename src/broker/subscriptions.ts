@@ -114,7 +114,7 @@ export class Subscriptions {
     const known = this.#entries.get(filter);
     if (known !== undefined) {
       // Somebody has it although it was refused; by now it may be granted, to all. Whoever holds it has just asked.
-      if (known.holds === 0 && this.#bus.refuses(filter)) known.onBus.askAgain();
+      if (known.holds === 0 && this.#bus.refusal(filter) !== undefined) known.onBus.askAgain();
       return known;
     }
     const interest = new Interest(filter);

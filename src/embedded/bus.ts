@@ -89,8 +89,8 @@ export class EmbeddedBus implements Bus {
 
   async confirm(): Promise<void> {}
 
-  refuses(): boolean {
-    return false;
+  refusal(): undefined {
+    return undefined;
   }
 
   async close(): Promise<void> {

@@ -74,8 +74,8 @@ export class EmbeddedLog implements MessageLog {
 
   async confirm(): Promise<void> {}
 
-  refuses(): boolean {
-    return false;
+  refusal(): undefined {
+    return undefined;
   }
 
   async state(): Promise<LogState> {

@@ -76,6 +76,10 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
       if (isOfClients) counters.busRefused++;
       return isOfClients;
     },
+    subscriptionsExceeded: () => {
+      counters.busRefused++;
+      refusals.exceeded();
+    },
   });
   refusals.lifted = (keys) =>
     subscribeAgain(connection, (subject, queue) => keys.has(RefusedSubscriptions.keyOf(subject, queue)));

@@ -4,7 +4,15 @@
  */
 import type { Msg, MsgHdrs, NatsConnection, Subscription as NatsSubscription } from 'nats';
 import { BoundedCache } from '../bounded-cache.ts';
-import type { Bus, BusDeliver, BusEvents, BusSubscription, Route, Unsubscribe } from '../broker/ports.ts';
+import type {
+  Bus,
+  BusDeliver,
+  BusEvents,
+  BusSubscription,
+  Route,
+  SubscriptionRefusal,
+  Unsubscribe,
+} from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 import { type Extras, makeTopic, type Topic } from '../message.ts';
 import { startsWithWildcard } from '../mqtt/topic.ts';
@@ -137,11 +145,14 @@ export class NatsBus implements Bus {
     return () => this.#end(parts);
   }
 
-  refuses(filter: string, group?: string): boolean {
-    if (this.#refusals.isEmpty) return false;
+  refusal(filter: string, group?: string): SubscriptionRefusal | undefined {
+    if (this.#refusals.isEmpty) return undefined;
     const queue = group === undefined ? undefined : encodeGroup(group);
-    const subjects = this.#subjects.encodeFilter(filter) ?? [];
-    return subjects.some((subject) => this.#refusals.isRefused(RefusedSubscriptions.keyOf(subject, queue)));
+    for (const subject of this.#subjects.encodeFilter(filter) ?? []) {
+      const refusal = this.#refusals.refusalOf(RefusedSubscriptions.keyOf(subject, queue));
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
   }
 
   /** The own server has all subscriptions then; other servers of the cluster learn of them within milliseconds. */
@@ -190,7 +201,7 @@ export class NatsBus implements Bus {
 
   #askAgain(parts: readonly Part[]): void {
     for (const { held, key } of parts) {
-      if (!this.#refusals.isRefused(key)) continue;
+      if (this.#refusals.refusalOf(key) === undefined) continue;
       this.#refusals.askAgain(key);
       askAgainFor(this.#connection, held);
     }

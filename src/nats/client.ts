@@ -76,12 +76,13 @@ export async function connectNats(
     refused?: (refusal: Refusal) => void;
     /** True for a subscription of the caller's, who deals with it. */
     subscriptionRefused?: WireEvents['subscriptionRefused'];
+    subscriptionsExceeded?: WireEvents['subscriptionsExceeded'];
     /** A message has brought about a defect; the connection is made anew. */
     failed?: () => void;
   },
 ): Promise<NatsConnection> {
   const connectOptions = { ...connectionOptions(settings, name), noEcho: options.noEcho };
-  const { subscriptionRefused } = options;
+  const { subscriptionRefused, subscriptionsExceeded } = options;
   const failed = (cause: unknown): void => {
     options.log.error({ event: 'nats.readFailed', err: cause }, 'What NATS has sent met a defect: connecting anew');
     options.failed?.();
@@ -90,7 +91,9 @@ export async function connectNats(
   for (;;) {
     options.signal.throwIfAborted();
     try {
-      const connection = await checkVersion(await connectWired(connectOptions, { subscriptionRefused, failed }));
+      const connection = await checkVersion(
+        await connectWired(connectOptions, { subscriptionRefused, subscriptionsExceeded, failed }),
+      );
       reportRefusals(connection, options.log, options.refused);
       return connection;
     } catch (error) {

@@ -11,6 +11,7 @@ import type {
   LogRecord,
   LogState,
   MessageLog,
+  SubscriptionRefusal,
   Unsubscribe,
 } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
@@ -138,8 +139,8 @@ export class NatsLog implements MessageLog {
     return this.#flush.begin();
   }
 
-  refuses({ key }: LogPattern): boolean {
-    return this.#options.refusals.isRefused(LIVE_PREFIX + key);
+  refusal({ key }: LogPattern): SubscriptionRefusal | undefined {
+    return this.#options.refusals.refusalOf(LIVE_PREFIX + key);
   }
 
   state(): Promise<LogState> {

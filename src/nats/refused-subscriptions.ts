@@ -1,10 +1,12 @@
 /**
  * What NATS does not let this node subscribe to for its clients. The server judges each SUB when it comes and says a refusal before it
  * answers the PING behind it, so a flush is all that a SUBACK has to wait for. A verdict stands for all that hold the subscription; it is
- * looked into anew whenever somebody asks NATS again, and lifted when a flush behind that brings no refusal. One for the connection of messages,
- * used by bus.ts and log.ts.
+ * looked into anew whenever somebody asks NATS again, and lifted when a flush behind that brings no refusal. When a connection has more
+ * subscriptions than the server allows it does not say which one it means: all that no flush has confirmed yet are refused then. One for the
+ * connection of messages, used by bus.ts and log.ts.
  */
 import type { Logger } from 'pino';
+import type { SubscriptionRefusal } from '../broker/ports.ts';
 import type { Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
 import type { RefusedSubscription } from './wire/refused-line.ts';
@@ -22,18 +24,25 @@ export interface RefusedSubscriptionsOptions {
   readonly inboxPrefix: string;
 }
 
+/** Of one that is held. */
+interface Verdict {
+  readonly refusal: SubscriptionRefusal;
+  /** Which question NATS was asked for it last, counting all of them. */
+  asked: number;
+}
+
 export class RefusedSubscriptions {
   readonly #options: RefusedSubscriptionsOptions;
   /** Subscriptions that there are, by key. */
   readonly #held = new Map<string, number>();
-  /** Of those that are held: which question NATS was asked last, counting all of them. */
-  readonly #verdicts = new Map<string, number>();
+  readonly #verdicts = new Map<string, Verdict>();
+  /** Those that NATS was asked for with no flush behind it yet, in that order, with the number of the question. */
+  readonly #unconfirmed = new Map<string, number>();
   /** Refused ones that NATS was asked for again. */
   readonly #pending = new Set<string>();
   #questions = 0;
-  /** Refusals since the last line. */
-  #untold = 0;
-  #quietUntil = Number.NEGATIVE_INFINITY;
+  readonly #forbiddenLine: PacedLine;
+  readonly #tooManyLine: PacedLine;
 
   /**
    * Called with keys that are not refused any more. NATS judges each subscription by itself: others of the same key that it has refused
@@ -43,6 +52,8 @@ export class RefusedSubscriptions {
 
   constructor(options: RefusedSubscriptionsOptions) {
     this.#options = options;
+    this.#forbiddenLine = new PacedLine(options.clock);
+    this.#tooManyLine = new PacedLine(options.clock);
   }
 
   static keyOf(subject: string, queue: string | undefined): string {
@@ -57,8 +68,12 @@ export class RefusedSubscriptions {
 
   /** NATS is asked, perhaps once more, for one that is held. */
   askAgain(key: string): void {
-    if (!this.#verdicts.has(key)) return;
-    this.#verdicts.set(key, ++this.#questions);
+    const asked = ++this.#questions;
+    this.#unconfirmed.delete(key);
+    this.#unconfirmed.set(key, asked);
+    const verdict = this.#verdicts.get(key);
+    if (verdict === undefined) return;
+    verdict.asked = asked;
     this.#pending.add(key);
   }
 
@@ -72,6 +87,7 @@ export class RefusedSubscriptions {
     this.#held.delete(key);
     this.#verdicts.delete(key);
     this.#pending.delete(key);
+    this.#unconfirmed.delete(key);
   }
 
   /** Nothing is refused: the usual case. */
@@ -79,21 +95,41 @@ export class RefusedSubscriptions {
     return this.#verdicts.size === 0;
   }
 
-  isRefused(key: string): boolean {
-    return this.#verdicts.has(key);
+  /** Undefined: it is not refused. */
+  refusalOf(key: string): SubscriptionRefusal | undefined {
+    return this.#verdicts.get(key)?.refusal;
   }
 
   /** NATS has said so; false for what is the node's own. What is not held any more is only told of: its client was faster than NATS. */
   refused({ queue, subject }: RefusedSubscription): boolean {
     const key = RefusedSubscriptions.keyOf(subject, queue);
     if (subject.startsWith(`${this.#options.inboxPrefix}.`)) return false;
-    if (this.#held.has(key)) {
-      this.#verdicts.set(key, this.#questions);
-      this.#pending.delete(key);
-    }
+    if (this.#held.has(key)) this.#refuse(key, 'forbidden');
     this.#options.counters.busSubscriptionsRefused++;
-    this.#tell(subject, queue);
+    this.#forbiddenLine.tell((count) =>
+      this.#options.log.warn(
+        {
+          event: 'nats.subscriptionRefused',
+          subject: subject.slice(0, SHOWN_CHARACTERS),
+          queue: queue?.slice(0, SHOWN_CHARACTERS),
+          count,
+        },
+        'NATS does not let this node subscribe to what clients ask for: the permissions of its user are too narrow',
+      ),
+    );
     return true;
+  }
+
+  /** The connection has as many subscriptions as the server allows it; one of those that it was asked for last is not among them. */
+  exceeded(): void {
+    for (const key of this.#unconfirmed.keys()) this.#refuse(key, 'tooMany');
+    this.#options.counters.busSubscriptionsRefused++;
+    this.#tooManyLine.tell((count) =>
+      this.#options.log.warn(
+        { event: 'nats.tooManySubscriptions', count },
+        'NATS allows the connection of this node no more subscriptions: raise max_subscriptions of the server, or the limit of the account',
+      ),
+    );
   }
 
   /** The library asks for all of them again on the next connection. */
@@ -106,8 +142,12 @@ export class RefusedSubscriptions {
     const begun = this.#questions;
     return () => {
       const lifted = new Set<string>();
+      for (const [key, asked] of this.#unconfirmed) {
+        if (asked > begun) break;
+        this.#unconfirmed.delete(key);
+      }
       for (const key of this.#pending) {
-        if ((this.#verdicts.get(key) ?? 0) > begun) continue;
+        if ((this.#verdicts.get(key)?.asked ?? 0) > begun) continue;
         this.#pending.delete(key);
         this.#verdicts.delete(key);
         lifted.add(key);
@@ -116,21 +156,28 @@ export class RefusedSubscriptions {
     };
   }
 
-  /** One line a second: what clients ask for is their choice. */
-  #tell(subject: string, queue: string | undefined): void {
-    const { clock, log } = this.#options;
+  #refuse(key: string, refusal: SubscriptionRefusal): void {
+    this.#verdicts.set(key, { refusal, asked: this.#questions });
+    this.#pending.delete(key);
+  }
+}
+
+/** One line a second: what clients ask for is their choice. */
+class PacedLine {
+  readonly #clock: Clock;
+  /** Since the last line. */
+  #untold = 0;
+  #quietUntil = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  tell(write: (count: number) => void): void {
     this.#untold++;
-    const now = clock.now();
+    const now = this.#clock.now();
     if (now < this.#quietUntil) return;
-    log.warn(
-      {
-        event: 'nats.subscriptionRefused',
-        subject: subject.slice(0, SHOWN_CHARACTERS),
-        queue: queue?.slice(0, SHOWN_CHARACTERS),
-        count: this.#untold,
-      },
-      'NATS does not let this node subscribe to what clients ask for: the permissions of its user are too narrow',
-    );
+    write(this.#untold);
     this.#untold = 0;
     this.#quietUntil = now + LINE_MILLISECONDS;
   }

@@ -61,7 +61,7 @@ export class Feeds {
     const known = this.#held.get(pattern.key);
     if (known !== undefined) {
       known.holders++;
-      if (this.#log.refuses(pattern)) known.feed.followAgain();
+      if (this.#log.refusal(pattern) !== undefined) known.feed.followAgain();
       return known.feed;
     }
     const feed = new Feed(pattern, this.#log, this.#counters);

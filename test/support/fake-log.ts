@@ -127,8 +127,8 @@ export class FakeLog implements MessageLog {
     return this.#ask('confirm');
   }
 
-  refuses(): boolean {
-    return false;
+  refusal(): undefined {
+    return undefined;
   }
 
   async state(): Promise<LogState> {

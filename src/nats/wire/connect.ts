@@ -16,7 +16,7 @@ import {
 import { Incoming } from './incoming.ts';
 import { type Places, type Publisher, WireMessage } from './message.ts';
 import { Outgoing } from './outgoing.ts';
-import { type RefusedSubscription, readRefusedSubscription } from './refused-line.ts';
+import { type RefusedSubscription, readRefusedSubscription, saysTooManySubscriptions } from './refused-line.ts';
 
 /** So much is written without waiting for the end of the turn. */
 const FLUSH_BYTES = 32 * 1024;
@@ -56,11 +56,11 @@ interface LibraryProtocol extends Publisher {
   _close(error?: Error): Promise<void>;
 }
 
-type OnRefused = (refusal: RefusedSubscription) => boolean;
-
 export interface WireEvents {
   /** Called at once, before the answer to a PING behind it; true keeps a refused subscription from the library, which ends one. */
-  readonly subscriptionRefused?: OnRefused | undefined;
+  readonly subscriptionRefused?: ((refusal: RefusedSubscription) => boolean) | undefined;
+  /** One of the last ones was one too many for the server, which does not say which; called as early. */
+  readonly subscriptionsExceeded?: (() => void) | undefined;
   /** What the server sent could not be read, or a callback has thrown: a defect. The connection is made anew: nobody knows what was lost. */
   readonly failed?: (cause: unknown) => void;
 }
@@ -104,10 +104,10 @@ function writeSubscription(protocol: LibraryProtocol, { queue, sid, subject }: L
 }
 
 function readWith(protocol: LibraryProtocol, events: WireEvents): void {
-  const { failed = throwLater, subscriptionRefused = () => false } = events;
+  const { failed = throwLater } = events;
   const incoming = new Incoming({
     message: (chunk, places) => received(protocol, chunk, places),
-    line: (line) => lineReceived(protocol, line, subscriptionRefused),
+    line: (line) => lineReceived(protocol, line, events),
   });
   let hasFailed = false;
   const parse = (bytes: Uint8Array): void => {
@@ -147,17 +147,22 @@ function received(protocol: LibraryProtocol, chunk: Buffer, places: Places): voi
   if (subscription.max !== undefined && subscription.received >= subscription.max) subscription.unsubscribe();
 }
 
-function lineReceived(protocol: LibraryProtocol, line: string, subscriptionRefused: OnRefused): void {
+function lineReceived(protocol: LibraryProtocol, line: string, events: WireEvents): void {
   if (line === 'PING') protocol.processPing();
   else if (line === 'PONG') protocol.processPong();
   else if (line.startsWith('INFO ')) protocol.processInfo(encoder.encode(line.slice(5)));
-  else if (line.startsWith('-ERR')) errorReceived(protocol, line.slice(4).trim(), subscriptionRefused);
+  else if (line.startsWith('-ERR')) errorReceived(protocol, line.slice(4).trim(), events);
   else if (line !== '+OK') throw new Error('NATS sent a line that cannot be read');
 }
 
-function errorReceived(protocol: LibraryProtocol, text: string, subscriptionRefused: OnRefused): void {
+function errorReceived(
+  protocol: LibraryProtocol,
+  text: string,
+  { subscriptionRefused, subscriptionsExceeded }: WireEvents,
+): void {
   const refusal = readRefusedSubscription(text);
-  if (refusal !== undefined && subscriptionRefused(refusal)) return;
+  if (refusal !== undefined && subscriptionRefused?.(refusal) === true) return;
+  if (subscriptionsExceeded !== undefined && saysTooManySubscriptions(text)) return subscriptionsExceeded();
   protocol.processError(encoder.encode(text));
 }
 

@@ -19,6 +19,13 @@ const controls = new Map([
   ['v', '\v'],
 ]);
 
+const TOO_MANY = /^'?maximum subscriptions exceeded/i;
+
+/** Whether a line of -ERR says that the connection has as many subscriptions as it may have; `text` without that word. */
+export function saysTooManySubscriptions(text: string): boolean {
+  return TOO_MANY.test(text);
+}
+
 /** `text`: a line of -ERR without that word; undefined for all others. */
 export function readRefusedSubscription(text: string): RefusedSubscription | undefined {
   const [, subject, queue] = REFUSED.exec(text) ?? [];

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { systemClock } from '../../../src/clock.ts';
 import { makeCounters } from '../../../src/counters.ts';
 import { RefusedSubscriptions } from '../../../src/nats/refused-subscriptions.ts';
-import { readRefusedSubscription } from '../../../src/nats/wire/refused-line.ts';
+import { readRefusedSubscription, saysTooManySubscriptions } from '../../../src/nats/wire/refused-line.ts';
 
 const refusal = { subject: 'a', queue: undefined };
 
@@ -25,11 +25,11 @@ test('refused subscriptions - asked again, one stays refused until a flush behin
   const early = refusals.judging();
   refusals.hold('a');
   early();
-  assert.equal(refusals.isRefused('a'), true, 'a flush that began before says nothing');
+  assert.equal(refusals.refusalOf('a'), 'forbidden', 'a flush that began before says nothing');
   const late = refusals.judging();
-  assert.equal(refusals.isRefused('a'), true);
+  assert.equal(refusals.refusalOf('a'), 'forbidden');
   late();
-  assert.equal(refusals.isRefused('a'), false);
+  assert.equal(refusals.refusalOf('a'), undefined);
 });
 
 test('refused subscriptions - a second refusal before the flush is back', () => {
@@ -40,11 +40,11 @@ test('refused subscriptions - a second refusal before the flush is back', () => 
   const judged = refusals.judging();
   refusals.refused(refusal);
   judged();
-  assert.equal(refusals.isRefused('a'), true);
+  assert.equal(refusals.refusalOf('a'), 'forbidden');
   refusals.drop('a');
-  assert.equal(refusals.isRefused('a'), true, 'somebody else holds it');
+  assert.equal(refusals.refusalOf('a'), 'forbidden', 'somebody else holds it');
   refusals.drop('a');
-  assert.equal(refusals.isRefused('a'), false);
+  assert.equal(refusals.refusalOf('a'), undefined);
   assert.equal(refusals.isEmpty, true, 'nothing is kept of what nobody holds');
 });
 
@@ -63,7 +63,7 @@ test('refused subscriptions - a queue group has a verdict of its own', () => {
   refusals.hold('a');
   refusals.hold(key);
   refusals.refused({ subject: 'a', queue: 'group' });
-  assert.deepEqual([refusals.isRefused('a'), refusals.isRefused(key)], [false, true]);
+  assert.deepEqual([refusals.refusalOf('a'), refusals.refusalOf(key)], [undefined, 'forbidden']);
 });
 
 test('refused subscriptions - what is lifted is told once, for all that hold it', () => {
@@ -87,7 +87,29 @@ test('refused subscriptions - a new connection asks for all of them', () => {
   refusals.disconnected();
   const judged = refusals.judging();
   judged();
-  assert.equal(refusals.isRefused('a'), false);
+  assert.equal(refusals.refusalOf('a'), undefined);
+});
+
+test('refused subscriptions - one too many is any of those that no flush has confirmed', () => {
+  const refusals = make();
+  for (const key of ['a', 'b']) refusals.hold(key);
+  const judged = refusals.judging();
+  refusals.hold('c');
+  refusals.hold('b');
+  judged();
+  refusals.exceeded();
+  assert.deepEqual(
+    ['a', 'b', 'c'].map((key) => refusals.refusalOf(key)),
+    [undefined, 'tooMany', 'tooMany'],
+  );
+  refusals.drop('c');
+  refusals.judging()();
+  assert.equal(refusals.refusalOf('b'), 'tooMany', 'nobody has asked again');
+  refusals.askAgain('b');
+  refusals.judging()();
+  assert.equal(refusals.isEmpty, true);
+  refusals.exceeded();
+  assert.equal(refusals.isEmpty, true, 'all are confirmed');
 });
 
 test('refused subscriptions - what the server writes, as Go quotes it', () => {
@@ -101,5 +123,7 @@ test('refused subscriptions - what the server writes, as Go quotes it', () => {
     queue: '\u007f\u00a0\u{e0001}\u0007',
   });
   assert.equal(readRefusedSubscription(`'Permissions Violation for Publish to "a"'`), undefined);
+  assert.equal(saysTooManySubscriptions(`'maximum subscriptions exceeded'`), true);
+  assert.equal(saysTooManySubscriptions(`'maximum connections exceeded'`), false);
   assert.equal(readRefusedSubscription(`'Unknown Protocol Operation'`), undefined);
 });
