@@ -23,8 +23,8 @@ export default async function* compactReporter(events: AsyncIterable<TestEvent>)
       const file = relative(process.cwd(), event.data.file ?? event.data.name);
       if (tally !== undefined && tally.file !== file) yield fileLine(tally);
       if (tally?.file !== file) tally = { file, tests: 0, failed: 0 };
-      // A suite fails because of its tests, which are shown on their own.
-      if (event.data.details.type === 'suite') continue;
+      // A suite fails because of its tests, which are shown on their own, or by itself.
+      if (event.data.details.type === 'suite' && !failsByItself(event)) continue;
       tally.tests += 1;
       // An expected failure (`todo`) is no failure.
       if (event.type === 'test:fail' && event.data.todo === undefined) {
@@ -43,6 +43,10 @@ export default async function* compactReporter(events: AsyncIterable<TestEvent>)
       yield `# ${event.data.message}\n`;
     }
   }
+}
+
+function failsByItself({ data, type }: TestEvent): boolean {
+  return type === 'test:fail' && (data.details.error as { failureType?: unknown }).failureType !== 'subtestsFailed';
 }
 
 function fileLine({ file, tests, failed }: FileTally): string {

@@ -9,7 +9,7 @@
 import { setMaxListeners } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join, relative, sep } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { run } from 'node:test';
@@ -111,14 +111,20 @@ async function* runOnce(
 async function* runPhase(phase: Phase, tally: TestTally): AsyncGenerator<TestEvent> {
   yield* runOnce(phase, CONCURRENCY, tally);
   const failures = tally.failures();
-  if (failures.size === 0 || failures.size > FILES_SEEN_TWICE || ending.signal.aborted) return;
-  yield heading(`a second look at ${[...failures.keys()].join(', ')}:`);
+  const again = new Set([...failures.keys()].flatMap((file) => filesThatRun(file, phase)));
+  if (again.size === 0 || again.size > FILES_SEEN_TWICE || ending.signal.aborted) return;
+  yield heading(`a second look at ${[...again].map((file) => relative(root, file)).join(', ')}:`);
   const second = new TestTally();
-  const failed = phase.files.filter((file) => failures.has(relative(join(root, 'test'), file)));
-  yield* runOnce({ ...phase, files: failed }, 1, second);
-  tally.replaceBy(second);
-  const left = tally.failures();
-  for (const [file, titles] of failures) if (!left.has(file)) flaky.push(...titles.map((title) => `${file}: ${title}`));
+  yield* runOnce({ ...phase, files: [...again] }, 1, second);
+  for (const [file, titles] of failures)
+    if (tally.passesNow(file, second)) flaky.push(...titles.map((title) => `${file}: ${title}`));
+}
+
+/** A test has the file in which it is written: it may be one that test files share, and then all of those run it. */
+function filesThatRun(file: string, { files }: Phase): readonly string[] {
+  const path = join(root, 'test', file);
+  if (files.includes(path)) return [path];
+  return files.filter((candidate) => readFileSync(candidate, 'utf8').includes(`/${basename(file)}'`));
 }
 
 /** The events of all phases as those of one run, with the totals of all at the end. */

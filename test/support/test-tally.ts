@@ -1,4 +1,4 @@
-/** What node's test runner has said of each test file: totals under its own names, and a second look that stands in for the first. */
+/** What node's test runner has said of each test file: totals under its own names, and whether a second look clears it. */
 import type { TestEvent } from 'node:test/reporters';
 import type { TestResult } from './conformance/results.ts';
 
@@ -10,6 +10,7 @@ interface FileTally {
   readonly results: TestResult[];
   /** Titles; an expected failure (`todo`) is no failure. */
   readonly failed: string[];
+  readonly passed: Set<string>;
 }
 
 export class TestTally {
@@ -23,6 +24,7 @@ export class TestTally {
     const failure = type === 'test:fail' && data.todo === undefined ? failureType(data.details) : undefined;
     // A suite fails because of its tests, which say so on their own.
     if (failure !== undefined && failure !== 'subtestsFailed') tally.failed.push(data.name);
+    if (type === 'test:pass' && data.skip === undefined) tally.passed.add(data.name);
     if (data.details.type === 'suite') {
       counts.suites += 1;
       return;
@@ -44,9 +46,14 @@ export class TestTally {
     return new Map(withFailures.map(([file, { failed }]) => [file, failed]));
   }
 
-  /** What `other` says of its files stands in for what this one has said of them. */
-  replaceBy(other: TestTally): void {
-    for (const [file, tally] of other.#files) this.#files.set(file, tally);
+  /** Whether in `second` nothing of the file fails, and all passes that has failed here; what it says of the file stands from then on. */
+  passesNow(file: string, second: TestTally): boolean {
+    const first = this.#files.get(file);
+    const again = second.#files.get(file);
+    if (first === undefined || again === undefined || again.failed.length > 0) return false;
+    if (!first.failed.every((title) => again.passed.has(title))) return false;
+    this.#files.set(file, again);
+    return true;
   }
 
   results(): TestResult[] {
@@ -62,7 +69,7 @@ export class TestTally {
     let tally = this.#files.get(file);
     if (tally === undefined) {
       const counts = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0 };
-      tally = { counts, results: [], failed: [] };
+      tally = { counts, results: [], failed: [], passed: new Set() };
       this.#files.set(file, tally);
     }
     return tally;
