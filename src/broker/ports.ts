@@ -17,7 +17,7 @@ export type BusDeliver = (topic: Topic, payload: Uint8Array, extras: Extras | un
 /** Ends the bus subscription it came from; a second call does nothing. */
 export type Unsubscribe = () => void;
 
-/** A filter that this node has on the bus. */
+/** A filter that this node has on the bus, or a pattern of the log that it follows. */
 export interface BusSubscription {
   /** Asks once more for the part of it that the backplane has refused, if there is one; what it brings meanwhile goes on. */
   askAgain(): void;
@@ -183,7 +183,7 @@ export interface MessageLog {
   /** Undefined when the filter is too long. Wildcards at the first level match no topic that starts with `$`. */
   patterns(filter: string): readonly LogPattern[] | undefined;
   /** Copies of messages as they are stored: once each and in order, but a copy may be missing. Synchronous calls. */
-  follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe;
+  follow(pattern: LogPattern, take: (record: LogRecord) => void): BusSubscription;
   /** Resolves when every {@link follow} so far is in effect at the own server, or refused. One round trip for many callers. */
   confirm(): Promise<void>;
   /** Why the backplane does not let this node follow a pattern that it follows; undefined = it does. Certain behind {@link confirm}. */

@@ -101,7 +101,7 @@ class Group {
         options.log.follow(pattern, ({ sequence }) => {
           if (this.#position === undefined || sequence > this.#position) this.#pending++;
           this.serve();
-        }),
+        }).end,
       );
     }
     this.ready = options.log.state().then(({ last }) => {

@@ -4,7 +4,15 @@
  * a microtask. Bounded by bytes and age: the oldest messages go.
  */
 import { randomUUID } from 'node:crypto';
-import type { LogPage, LogPattern, LogPublish, LogRecord, LogState, MessageLog, Unsubscribe } from '../broker/ports.ts';
+import type {
+  BusSubscription,
+  LogPage,
+  LogPattern,
+  LogPublish,
+  LogRecord,
+  LogState,
+  MessageLog,
+} from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import { hasWildcard, topicMatches } from '../mqtt/topic.ts';
 import { DuplicateWindow } from './duplicate-window.ts';
@@ -66,10 +74,10 @@ export class EmbeddedLog implements MessageLog {
     return [{ key: filter, isExact: !hasWildcard(filter) }];
   }
 
-  follow({ key }: LogPattern, take: (record: LogRecord) => void): Unsubscribe {
+  follow({ key }: LogPattern, take: (record: LogRecord) => void): BusSubscription {
     const follower = { take };
     this.#followers.add(key, follower);
-    return () => this.#followers.remove(key, follower);
+    return { askAgain: () => {}, end: () => this.#followers.remove(key, follower) };
   }
 
   async confirm(): Promise<void> {}

@@ -81,8 +81,6 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
       refusals.exceeded();
     },
   });
-  refusals.lifted = (keys) =>
-    subscribeAgain(connection, (subject, queue) => keys.has(RefusedSubscriptions.keyOf(subject, queue)));
   const control = await connectNats(settings, `${nodeId} control`, { noEcho: true, log, signal, refused, failed });
   const bus = new NatsBus({
     connection,
@@ -92,6 +90,10 @@ export async function connectNatsBackplane(options: NatsBackplaneOptions): Promi
     events,
     maximumInFlightBytes: options.maximumInFlightBytes,
   });
+  refusals.lifted = (keys) => {
+    subscribeAgain(connection, (subject, queue) => keys.has(RefusedSubscriptions.keyOf(subject, queue)));
+    bus.judge();
+  };
   const cluster = new NatsCluster({ connection: control, incarnation, clock });
   const stores = options.jetstream
     ? await openStores(options, { feed: connection, control, refusals, subjects })

@@ -174,7 +174,14 @@ export class NatsBus implements Bus {
     this.#isConnected = true;
     this.#counters.busReconnects++;
     for (const resolve of this.#reconnected.splice(0)) resolve();
+    this.judge();
     this.#events.connected();
+  }
+
+  /** What NATS has been asked for, by whoever, is confirmed or refused a round trip later. */
+  judge(): void {
+    // Rejects when the bus is closed: nobody waits for it.
+    this.confirm().catch(() => {});
   }
 
   /** What was published is with the server before the connection ends, if it answers in time. */
@@ -201,7 +208,6 @@ export class NatsBus implements Bus {
 
   #askAgain(parts: readonly Part[]): void {
     for (const { held, key } of parts) {
-      if (this.#refusals.refusalOf(key) === undefined) continue;
       this.#refusals.askAgain(key);
       askAgainFor(this.#connection, held);
     }

@@ -4,6 +4,7 @@
  */
 import type { NatsConnection } from 'nats';
 import type {
+  BusSubscription,
   LogEvents,
   LogPage,
   LogPattern,
@@ -12,7 +13,6 @@ import type {
   LogState,
   MessageLog,
   SubscriptionRefusal,
-  Unsubscribe,
 } from '../broker/ports.ts';
 import type { CancelTimer, Clock } from '../clock.ts';
 import type { Counters } from '../counters.ts';
@@ -23,6 +23,7 @@ import { LogReader } from './log-reader.ts';
 import { LIVE_PREFIX, LOG_PREFIX, LOG_STREAM, LogRecords } from './log-record.ts';
 import type { RefusedSubscriptions } from './refused-subscriptions.ts';
 import type { SubjectMap } from './subject.ts';
+import { askAgainFor } from './wire/connect.ts';
 
 /** Nodes tell each other here that a live copy may be missing. */
 const CATCH_UP_SUBJECT = '$SMQ.catchup';
@@ -114,7 +115,7 @@ export class NatsLog implements MessageLog {
     return subjects?.map((key) => ({ key, isExact: !/(^|\.)[*>](\.|$)/.test(key) }));
   }
 
-  follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe {
+  follow(pattern: LogPattern, take: (record: LogRecord) => void): BusSubscription {
     const { counters, feed, refusals } = this.#options;
     const subject = LIVE_PREFIX + pattern.key;
     refusals.hold(subject);
@@ -128,10 +129,16 @@ export class NatsLog implements MessageLog {
       },
     });
     let isHeld = true;
-    return () => {
-      if (isHeld) refusals.drop(subject);
-      isHeld = false;
-      if (!feed.isClosed()) subscription.unsubscribe();
+    return {
+      askAgain: () => {
+        refusals.askAgain(subject);
+        askAgainFor(feed, subscription);
+      },
+      end: () => {
+        if (isHeld) refusals.drop(subject);
+        isHeld = false;
+        if (!feed.isClosed()) subscription.unsubscribe();
+      },
     };
   }
 

@@ -2,8 +2,8 @@
  * What NATS does not let this node subscribe to for its clients. The server judges each SUB when it comes and says a refusal before it
  * answers the PING behind it, so a flush is all that a SUBACK has to wait for. A verdict stands for all that hold the subscription; it is
  * looked into anew whenever somebody asks NATS again, and lifted when a flush behind that brings no refusal. When a connection has more
- * subscriptions than the server allows it does not say which one it means: all that no flush has confirmed yet are refused then. One for the
- * connection of messages, used by bus.ts and log.ts.
+ * subscriptions than the server allows it does not say which one it means: all that no flush has confirmed yet are refused then, rather one too
+ * many than one too few. One for the connection of messages, used by bus.ts and log.ts.
  */
 import type { Logger } from 'pino';
 import type { SubscriptionRefusal } from '../broker/ports.ts';
@@ -31,13 +31,20 @@ interface Verdict {
   asked: number;
 }
 
+interface Unconfirmed {
+  /** The number of the question. */
+  readonly asked: number;
+  /** Of those that hold it, how many the question is about. */
+  readonly holders: number;
+}
+
 export class RefusedSubscriptions {
   readonly #options: RefusedSubscriptionsOptions;
   /** Subscriptions that there are, by key. */
   readonly #held = new Map<string, number>();
   readonly #verdicts = new Map<string, Verdict>();
-  /** Those that NATS was asked for with no flush behind it yet, in that order, with the number of the question. */
-  readonly #unconfirmed = new Map<string, number>();
+  /** What NATS was asked for with no flush behind it yet, in that order. */
+  readonly #unconfirmed = new Map<string, Unconfirmed>();
   /** Refused ones that NATS was asked for again. */
   readonly #pending = new Set<string>();
   #questions = 0;
@@ -46,7 +53,7 @@ export class RefusedSubscriptions {
 
   /**
    * Called with keys that are not refused any more. NATS judges each subscription by itself: others of the same key that it has refused
-   * before are none until it is asked for them again.
+   * before are none until it is asked for them again, with a flush behind.
    */
   lifted: (keys: ReadonlySet<string>) => void = () => {};
 
@@ -56,6 +63,7 @@ export class RefusedSubscriptions {
     this.#tooManyLine = new PacedLine(options.clock);
   }
 
+  /** No subject has a space. */
   static keyOf(subject: string, queue: string | undefined): string {
     return queue === undefined ? subject : `${subject} ${queue}`;
   }
@@ -66,11 +74,16 @@ export class RefusedSubscriptions {
     this.askAgain(key);
   }
 
-  /** NATS is asked, perhaps once more, for one that is held. */
+  /** NATS is asked once more, by one that holds it. */
   askAgain(key: string): void {
+    const holders = (this.#unconfirmed.get(key)?.holders ?? 0) + 1;
+    this.#ask(key, Math.min(holders, this.#held.get(key) ?? 0));
+  }
+
+  #ask(key: string, holders: number): void {
     const asked = ++this.#questions;
     this.#unconfirmed.delete(key);
-    this.#unconfirmed.set(key, asked);
+    this.#unconfirmed.set(key, { asked, holders });
     const verdict = this.#verdicts.get(key);
     if (verdict === undefined) return;
     verdict.asked = asked;
@@ -122,7 +135,13 @@ export class RefusedSubscriptions {
 
   /** The connection has as many subscriptions as the server allows it; one of those that it was asked for last is not among them. */
   exceeded(): void {
-    for (const key of this.#unconfirmed.keys()) this.#refuse(key, 'tooMany');
+    for (const [key, { holders }] of this.#unconfirmed) {
+      // One that others have without a verdict is heard: `a` beside a refused `a/#`. In a queue group each is on his own.
+      const isHeard = holders < (this.#held.get(key) ?? 0) && !this.#verdicts.has(key) && !isQueueKey(key);
+      if (!isHeard) this.#refuse(key, 'tooMany');
+    }
+    // Those refused keep their verdict until NATS is asked again: the next such line is about others.
+    this.#unconfirmed.clear();
     this.#options.counters.busSubscriptionsRefused++;
     this.#tooManyLine.tell((count) =>
       this.#options.log.warn(
@@ -132,9 +151,9 @@ export class RefusedSubscriptions {
     );
   }
 
-  /** The library asks for all of them again on the next connection. */
+  /** The library asks for all of them again on the next connection; a flush has to follow there. */
   disconnected(): void {
-    for (const key of this.#verdicts.keys()) this.askAgain(key);
+    for (const [key, holders] of this.#held) this.#ask(key, holders);
   }
 
   /** A flush begins; call what is returned when it has come back. */
@@ -142,7 +161,7 @@ export class RefusedSubscriptions {
     const begun = this.#questions;
     return () => {
       const lifted = new Set<string>();
-      for (const [key, asked] of this.#unconfirmed) {
+      for (const [key, { asked }] of this.#unconfirmed) {
         if (asked > begun) break;
         this.#unconfirmed.delete(key);
       }
@@ -152,7 +171,9 @@ export class RefusedSubscriptions {
         this.#verdicts.delete(key);
         lifted.add(key);
       }
-      if (lifted.size > 0) this.lifted(lifted);
+      if (lifted.size === 0) return;
+      for (const key of lifted) this.#ask(key, this.#held.get(key) ?? 0);
+      this.lifted(lifted);
     };
   }
 
@@ -160,6 +181,10 @@ export class RefusedSubscriptions {
     this.#verdicts.set(key, { refusal, asked: this.#questions });
     this.#pending.delete(key);
   }
+}
+
+function isQueueKey(key: string): boolean {
+  return key.includes(' ');
 }
 
 /** One line a second: what clients ask for is their choice. */

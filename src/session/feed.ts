@@ -4,7 +4,7 @@
  * handed to the readers, and a message whose predecessor on its topic was not seen makes the feed read the log first.
  * Invariant: readers get each message once, per topic in the order of the log.
  */
-import type { LogPage, LogPattern, LogRecord, MessageLog, Unsubscribe } from '../broker/ports.ts';
+import type { BusSubscription, LogPage, LogPattern, LogRecord, MessageLog } from '../broker/ports.ts';
 import type { Counters } from '../counters.ts';
 
 /** What a feed hands messages to; session/reader.ts. */
@@ -48,7 +48,7 @@ export class Feed {
   #provenTarget = 0;
   readonly #log: MessageLog;
   readonly #counters: Counters;
-  #unfollow: Unsubscribe;
+  readonly #live: BusSubscription;
   readonly #readers = new Set<FeedReader>();
   /** Positions above `verified` that were handed out; an exact pattern has none: its chain proves each message. */
   readonly #seen = new Set<number>();
@@ -71,11 +71,7 @@ export class Feed {
     this.opened = new Promise((resolve) => {
       this.#tellOpened = resolve;
     });
-    this.#unfollow = this.#follow();
-  }
-
-  #follow(): Unsubscribe {
-    return this.#log.follow(this.pattern, (record) => this.#arrived(record));
+    this.#live = log.follow(pattern, (record) => this.#arrived(record));
   }
 
   /** Resolves once live messages are handed out: everything behind the position of that moment. */
@@ -143,17 +139,15 @@ export class Feed {
     await this.#checking;
   }
 
-  /** The backplane has refused it; by now it may be granted. What comes twice meanwhile is handed out once. */
+  /** The backplane has refused it; by now it may be granted. */
   followAgain(): void {
-    const unfollow = this.#unfollow;
-    this.#unfollow = this.#follow();
-    unfollow();
+    this.#live.askAgain();
   }
 
   /** Hands out nothing more; positions of its readers can still be asked for. */
   close(): void {
     this.#isClosed = true;
-    this.#unfollow();
+    this.#live.end();
     this.#tellOpened();
   }
 

@@ -86,6 +86,86 @@ test('too many subscriptions - asked for by many at once: a SUBACK that grants i
   await next.end();
 });
 
+/** Takes all room that is left. */
+async function fill(name: string): Promise<{ client: RawClient; granted: string[] }> {
+  const client = await RawClient.connect(edge.tcp, { version: 5 });
+  const granted: string[] = [];
+  for (const topic of filters(name)) if ((await client.subscribe(topic))[0] === 0) granted.push(topic);
+  return { client, granted };
+}
+
+/** Subscribes with a client of its own. */
+async function newcomer(topic: string): Promise<{ client: RawClient; code: number | undefined }> {
+  const client = await RawClient.connect(edge.tcp, { version: 5 });
+  const [code] = await client.subscribe(topic);
+  return { client, code };
+}
+
+async function endAll(...clients: RawClient[]): Promise<void> {
+  await Promise.all(clients.map((client) => client.end(0)));
+  await eventually(async () => (await edge.metric('supermq_subscriptions')) === 0, 'all are gone');
+}
+
+/** A session that has the filter from before, and whose subscription found no room when it came back. */
+async function resumedWithoutRoom(
+  topic: string,
+  name: string,
+): Promise<{ session: RawClient; full: RawClient; granted: string[] }> {
+  const fields = { version: 5, clientId: name, clean: false, properties: { sessionExpiryInterval: 300 } } as const;
+  const before = await RawClient.connect(edge.tcp, fields);
+  assert.deepEqual(await before.subscribe(topic), [0]);
+  await before.end();
+  await eventually(async () => (await edge.metric('supermq_subscriptions')) === 0, 'it has left');
+  const { client: full, granted } = await fill(name);
+  const session = await RawClient.connect(edge.tcp, fields);
+  await session.ping();
+  return { session, full, granted };
+}
+
+test('too many subscriptions - what one client is refused takes nothing from those who have it', async () => {
+  const holder = await newcomer('popular');
+  const { client: full } = await fill('taken');
+  const refused = await newcomer('popular/#');
+  const other = await newcomer('popular');
+  assert.deepEqual([holder.code, refused.code, other.code], [0, QUOTA_EXCEEDED, 0]);
+  assert.deepEqual(await holder.client.subscribe('popular'), [0]);
+  for (const { client } of [holder, other]) await hears(client, ['popular'], 0);
+  await endAll(holder.client, refused.client, other.client, full);
+});
+
+test('too many subscriptions - a filter of a resumed session that found no room is granted to nobody before there is some', async () => {
+  const { session, full, granted } = await resumedWithoutRoom('popular', 'resumed');
+  await full.unsubscribe(...granted.slice(0, 2));
+  const wide = await newcomer('popular/#');
+  assert.equal(wide.code, 0);
+  const early = await newcomer('popular');
+  assert.equal(early.code, QUOTA_EXCEEDED);
+  await full.unsubscribe(...granted.slice(2, 4));
+  const late = await newcomer('popular');
+  assert.equal(late.code, 0);
+  for (const client of [late.client, session]) await hears(client, ['popular'], 0);
+  await endAll(session, full, wide.client, early.client, late.client);
+});
+
+test('too many subscriptions - NATS comes back and takes others than before: nobody is granted what it did not take', async () => {
+  const { session, full, granted } = await resumedWithoutRoom('popular', 'restarted');
+  await full.unsubscribe(...granted.slice(0, 1));
+  const last = await newcomer('late');
+  assert.equal(last.code, 0);
+  await nats.restart();
+  await eventually(async () => (await edge.metric('supermq_bus_reconnects_total')) > 0, 'the node is back');
+  await eventually(async () => {
+    const { client, code } = await newcomer('late');
+    await client.end();
+    return code === QUOTA_EXCEEDED;
+  }, 'a filter that found no room is refused');
+  await full.unsubscribe(...granted.slice(1));
+  const next = await newcomer('late');
+  assert.equal(next.code, 0);
+  for (const client of [next.client, last.client]) await hears(client, ['late'], 0);
+  await endAll(session, full, last.client, next.client);
+});
+
 test('too many subscriptions - the operator reads of it, a line a second at most', () => {
   const told = edge.wholeOutput.split('\n').filter((line) => line.includes('"nats.tooManySubscriptions"'));
   assert.ok(told.length > 0);

@@ -91,7 +91,7 @@ export function messageLogContract(name: string, open: () => Promise<LogUnderTes
 
     /** Follows a filter as the node does; in effect when resolved. */
     const follow = async (filter: string, into: LogRecord[]): Promise<() => void> => {
-      const ends = patternsOf(filter).map((pattern) => log.follow(pattern, (record) => into.push(record)));
+      const ends = patternsOf(filter).map((pattern) => log.follow(pattern, (record) => into.push(record)).end);
       await log.confirm();
       return () => {
         for (const end of ends) end();

@@ -3,6 +3,7 @@
  * (or whether) questions are answered. Everything is in memory and nothing is ever forgotten.
  */
 import type {
+  BusSubscription,
   LogOutcome,
   LogPage,
   LogPattern,
@@ -10,7 +11,6 @@ import type {
   LogRecord,
   LogState,
   MessageLog,
-  Unsubscribe,
 } from '../../src/broker/ports.ts';
 import { type Extras, makeTopic } from '../../src/message.ts';
 import type { QoS } from '../../src/mqtt/packet.ts';
@@ -117,10 +117,10 @@ export class FakeLog implements MessageLog {
     return [{ key: filter, isExact: !/[+#]/.test(filter) }];
   }
 
-  follow(pattern: LogPattern, take: (record: LogRecord) => void): Unsubscribe {
+  follow(pattern: LogPattern, take: (record: LogRecord) => void): BusSubscription {
     const follower = { pattern, take };
     this.#followers.add(follower);
-    return () => this.#followers.delete(follower);
+    return { askAgain: () => {}, end: () => void this.#followers.delete(follower) };
   }
 
   confirm(): Promise<void> {

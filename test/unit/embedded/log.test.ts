@@ -136,7 +136,7 @@ describe('embedded log', () => {
     const [pattern] = log.patterns('a') ?? [];
     assert.ok(pattern !== undefined);
     const seen: string[] = [];
-    const end = log.follow(pattern, ({ sequence }: LogRecord) => {
+    const { end } = log.follow(pattern, ({ sequence }: LogRecord) => {
       seen.push(`live ${sequence}`);
       end();
       log.follow(pattern, (record) => seen.push(`joined ${record.sequence}`));

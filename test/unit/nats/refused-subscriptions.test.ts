@@ -108,8 +108,56 @@ test('refused subscriptions - one too many is any of those that no flush has con
   refusals.askAgain('b');
   refusals.judging()();
   assert.equal(refusals.isEmpty, true);
+  refusals.judging()();
   refusals.exceeded();
   assert.equal(refusals.isEmpty, true, 'all are confirmed');
+});
+
+test('refused subscriptions - one too many is not what others had before, unless each is on his own', () => {
+  const refusals = make();
+  const member = RefusedSubscriptions.keyOf('a', 'group');
+  for (const key of ['a', member]) refusals.hold(key);
+  refusals.judging()();
+  for (const key of ['a', 'a.>', member]) refusals.hold(key);
+  refusals.exceeded();
+  assert.deepEqual(
+    ['a', 'a.>', member].map((key) => refusals.refusalOf(key)),
+    [undefined, 'tooMany', 'tooMany'],
+  );
+  refusals.hold('b');
+  refusals.judging()();
+  refusals.exceeded();
+  assert.equal(refusals.refusalOf('b'), undefined, 'a verdict has been found for that line');
+});
+
+test('refused subscriptions - what is lifted and asked for again with it may be one too many', () => {
+  const refusals = make();
+  for (const key of ['a', 'a']) refusals.hold(key);
+  refusals.exceeded();
+  refusals.askAgain('a');
+  refusals.judging()();
+  assert.equal(refusals.refusalOf('a'), undefined);
+  refusals.exceeded();
+  assert.equal(refusals.refusalOf('a'), 'tooMany');
+  refusals.askAgain('a');
+  refusals.exceeded();
+  refusals.judging()();
+  assert.equal(refusals.refusalOf('a'), 'tooMany', 'one of both has asked, and NATS may have neither');
+});
+
+test('refused subscriptions - on a new connection any of them may be one too many, until a flush there', () => {
+  const refusals = make();
+  for (const key of ['a', 'b']) refusals.hold(key);
+  refusals.judging()();
+  refusals.disconnected();
+  refusals.exceeded();
+  assert.deepEqual([refusals.refusalOf('a'), refusals.refusalOf('b')], ['tooMany', 'tooMany']);
+  refusals.disconnected();
+  refusals.judging()();
+  refusals.exceeded();
+  assert.equal(refusals.isEmpty, false);
+  refusals.judging()();
+  assert.equal(refusals.refusalOf('b'), 'tooMany', 'what was lifted is asked for once more, and a line came');
 });
 
 test('refused subscriptions - what the server writes, as Go quotes it', () => {
